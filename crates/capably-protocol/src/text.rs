@@ -48,8 +48,8 @@ impl Str {
     /// The most bytes of a string that needs no memory besides itself.
     pub const INLINE: usize = INLINE;
 
-    /// The first `len` of these bytes, which are ASCII. For short strings that are made often: it needs neither memory nor
-    /// a search for other characters, byte by byte. `None` if there are not as many, or another character is among them.
+    /// The first `len` of these bytes, which are ASCII. For short strings that are made often: it allocates nothing,
+    /// and checks the bytes eight at a time. `None` if there are not as many, or another character is among them.
     ///
     /// ```
     /// use capably_protocol::Str;

@@ -1,10 +1,10 @@
 //! Measures publishes that do not wait for each other, from their publisher through the server to a subscriber. Each
 //! channel has one publisher and one subscriber, with a connection each.
 //!
-//! `cargo bench -p capably-server --bench pipeline [-- [messages] [channels] [threads] [json|msgpack] [apps]]`. The server
-//! runs in a separate process, with so many threads. The clients write frames that are encoded before the clock starts, and
-//! count what they read. Besides the rate, the bench prints the time of the processor that the server has spent for a message
-//! (Linux). With `apps`, each channel is in an app of its own.
+//! `cargo bench -p capably-server --bench pipeline [-- [messages] [channels] [threads] [json|msgpack] [apps]]`. The
+//! server runs in a separate process, with so many threads. The clients write frames that are encoded before the clock
+//! starts, and count what they read. Besides the rate, the bench prints the time of the processor that the server has
+//! spent for a message (Linux). With `apps`, each channel is in an app of its own.
 
 #![allow(
     clippy::print_stdout,

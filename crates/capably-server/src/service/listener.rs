@@ -68,8 +68,8 @@ pub(crate) struct Sockets {
 /// drops a connection that finds the queue full, and the client tries again after 1, 3, 7, 15 s.
 const BACKLOG: u32 = 65_535;
 
-/// The sockets of an address, each with a queue of its own. With the usual maximum on Linux, 16,384 connections find room
-/// even while nothing accepts them.
+/// The sockets of an address, each with a queue of its own. With the usual maximum on Linux, 16,384 connections find
+/// room even while nothing accepts them.
 #[cfg(target_os = "linux")]
 const SOCKETS: usize = 4;
 

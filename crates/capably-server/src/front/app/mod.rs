@@ -460,8 +460,8 @@ impl Unlocked {
     }
 }
 
-/// The outbox that outputs are put into. It stays locked while the outputs are for the same transport: many a batch has
-/// hundreds for the only subscriber.
+/// The outbox that outputs are put into. It stays locked while the outputs are for the same transport: a batch often
+/// has hundreds for one subscriber.
 struct Current<'a> {
     outboxes: &'a Outboxes,
     outbox: Option<(TransportId, &'a Arc<Outbox>, Filling<'a>)>,
