@@ -1,5 +1,7 @@
 //! The app of the tests, and helpers over REST.
 
+use std::collections::HashSet;
+
 use capably::{CipherParams, Message, Rest, rest::RestChannel};
 
 pub(crate) use crate::app::{App, at, jwt, key_name, now, setup};
@@ -34,4 +36,16 @@ pub(crate) async fn publish_events(channel: &RestChannel, count: usize) {
 pub(crate) async fn published(channel: &RestChannel, name: &str, data: &str) -> String {
     let result = channel.publish(name, data).await.unwrap();
     result.serials[0].as_deref().expect("a serial").to_owned()
+}
+
+/// Checks that each published message has a serial of its own.
+pub(crate) async fn expect_unique_serials(channel: &RestChannel) {
+    let one = channel.publish("event1", "data1").await.unwrap();
+    let messages = ["event2", "event3", "event4"].map(|name| Message::new(name, "data"));
+    let three = channel.publish_messages(messages).await.unwrap();
+    assert_eq!((one.serials.len(), three.serials.len()), (1, 3));
+    let serials = one.serials.iter().chain(&three.serials);
+    let serials: HashSet<_> = serials.map(|serial| serial.as_deref().unwrap()).collect();
+    assert_eq!(serials.len(), 4);
+    assert!(serials.iter().all(|serial| !serial.is_empty()));
 }
