@@ -28,6 +28,17 @@ fn client_with_jwts(app: &App, client_id: Option<&str>, claims: Value) -> Realti
     Realtime::new(client_id.into_iter().fold(options, ClientOptions::client_id)).unwrap()
 }
 
+/// Checks that the client connects at once, and closes it.
+async fn expect_connection(client: Realtime) {
+    let mut changes = client.connection().changes();
+    client.connection().connect();
+    expect_states(&mut changes, &OPENED).await;
+    assert_eq!(client.connection().state(), ConnectionState::Connected);
+    assert!(client.connection().id().is_some());
+    assert!(client.connection().error_reason().is_none());
+    client.close().await;
+}
+
 // UTS: realtime/integration/RTC8a/in-band-reauth-connected-0
 // Spec: RTC8a
 in_both_formats! {
@@ -73,13 +84,7 @@ in_both_formats! {
 in_both_formats! {
     async fn a_jwt_opens_a_connection(app) {
         let client = client_with_jwts(&app, None, json!({}));
-        let mut changes = client.connection().changes();
-        client.connection().connect();
-        expect_states(&mut changes, &OPENED).await;
-        assert_eq!(client.connection().state(), ConnectionState::Connected);
-        assert!(client.connection().id().is_some());
-        assert!(client.connection().error_reason().is_none());
-        client.close().await;
+        expect_connection(client).await;
     }
 }
 
@@ -163,13 +168,7 @@ in_both_formats! {
             creator.auth().create_token_request().into_future()
         });
         let client = Realtime::new(options).unwrap();
-        let mut changes = client.connection().changes();
-        client.connection().connect();
-        expect_states(&mut changes, &OPENED).await;
-        assert_eq!(client.connection().state(), ConnectionState::Connected);
-        assert!(client.connection().id().is_some());
-        assert!(client.connection().error_reason().is_none());
-        client.close().await;
+        expect_connection(client).await;
     }
 }
 

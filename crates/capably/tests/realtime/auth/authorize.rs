@@ -11,6 +11,15 @@ use tokio::time::Instant;
 
 use crate::{in_both_formats, support::*, tokens::*};
 
+/// Accepts a connection that is opened with this token.
+async fn accept_token(service: &mut Service, token: &str) -> Peer {
+    let attempt = service.attempt().await;
+    assert_eq!(attempt.param("accessToken").as_deref(), Some(token));
+    let mut peer = attempt.accept();
+    peer.send(connected_frame("connection-1", "key-1"));
+    peer
+}
+
 // UTS: realtime/unit/RTC8a/authorize-connected-sends-auth-0
 // Spec: RSA10a, RSA10f, RSA16c, AD1, AD2
 in_both_formats! {
@@ -272,13 +281,7 @@ in_both_formats! {
         let (client, mut service) = client_of(format, tokens.options());
         assert_eq!(client.connection().state(), ConnectionState::Initialized);
         let mut changes = client.connection().changes();
-        let accept = async {
-            let attempt = service.attempt().await;
-            assert_eq!(attempt.param("accessToken").as_deref(), Some("token-1"));
-            let mut peer = attempt.accept();
-            peer.send(connected_frame("connection-1", "key-1"));
-            peer
-        };
+        let accept = accept_token(&mut service, "token-1");
         let (token, _peer) = tokio::join!(client.auth().authorize(), accept);
         assert_eq!(token.unwrap().token, "token-1");
         assert_eq!(client.connection().state(), ConnectionState::Connected);
@@ -300,13 +303,7 @@ in_both_formats! {
         peer.send(error(None, 40101, 401));
         client.connection().when(ConnectionState::Failed).await.unwrap();
         let mut changes = client.connection().changes();
-        let accept = async {
-            let attempt = service.attempt().await;
-            assert_eq!(attempt.param("accessToken").as_deref(), Some("token-2"));
-            let mut peer = attempt.accept();
-            peer.send(connected_frame("connection-1", "key-1"));
-            peer
-        };
+        let accept = accept_token(&mut service, "token-2");
         let (token, _peer) = tokio::join!(client.auth().authorize(), accept);
         assert_eq!(token.unwrap().token, "token-2");
         assert_eq!(client.connection().state(), ConnectionState::Connected);
@@ -348,13 +345,7 @@ in_both_formats! {
         service.attempt().await.refuse();
         client.connection().when(ConnectionState::Disconnected).await.unwrap();
         let start = Instant::now();
-        let accept = async {
-            let attempt = service.attempt().await;
-            assert_eq!(attempt.param("accessToken").as_deref(), Some("token-2"));
-            let mut peer = attempt.accept();
-            peer.send(connected_frame("connection-1", "key-1"));
-            peer
-        };
+        let accept = accept_token(&mut service, "token-2");
         let (token, _peer) = tokio::join!(client.auth().authorize(), accept);
         assert_eq!(token.unwrap().token, "token-2");
         assert!(start.elapsed() < Duration::from_millis(2));

@@ -3,8 +3,8 @@
 use std::future::IntoFuture;
 
 use capably::{
-    Data, Message,
-    realtime::{ChannelState, ConnectionState},
+    Channel, Data, Message, Realtime,
+    realtime::{ChannelState, ConnectionState, Receipt},
 };
 use capably_protocol::{ClientFrame, ServerFrame};
 use futures_util::future::join_all;
@@ -279,18 +279,28 @@ in_both_formats! {
     }
 }
 
+/// Publishes `msg0` to `msg2`. The service acknowledges the first.
+async fn three_of_which_one_is_acknowledged(
+    client: &Realtime,
+    channel: &Channel,
+    peer: &mut Peer,
+) -> Vec<Receipt> {
+    let mut receipts = Vec::new();
+    for name in ["msg0", "msg1", "msg2"] {
+        receipts.push(channel.publish(name, "data").submit().await.unwrap());
+    }
+    peer.skip(3).await;
+    peer.send(ack(0, 1));
+    quiet(client, peer).await;
+    receipts
+}
+
 in_both_formats! {
     // UTS: realtime/unit/RTN19a2/same-serial-on-resume-0
     async fn a_resumed_connection_keeps_serials(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
-        let mut receipts = Vec::new();
-        for name in ["msg0", "msg1", "msg2"] {
-            receipts.push(channel.publish(name, "data").submit().await.unwrap());
-        }
-        peer.skip(3).await;
-        peer.send(ack(0, 1));
-        quiet(&client, &mut peer).await;
+        let mut receipts = three_of_which_one_is_acknowledged(&client, &channel, &mut peer).await;
         let mut peer = resume(&client, &mut service, peer).await;
         assert_eq!(peer.message().await, (1, vec!["msg1".to_owned()]));
         assert_eq!(peer.message().await, (2, vec!["msg2".to_owned()]));
@@ -308,13 +318,7 @@ in_both_formats! {
     async fn a_new_connection_counts_from_zero(format) {
         let (client, mut service, mut peer) = connected(format).await;
         let channel = client.channels().get("ch");
-        let mut receipts = Vec::new();
-        for name in ["msg0", "msg1", "msg2"] {
-            receipts.push(channel.publish(name, "data").submit().await.unwrap());
-        }
-        peer.skip(3).await;
-        peer.send(ack(0, 1));
-        quiet(&client, &mut peer).await;
+        let mut receipts = three_of_which_one_is_acknowledged(&client, &channel, &mut peer).await;
         drop(peer);
         let mut peer = service.accept().await;
         peer.send(connected_frame_with("connection-new", "key-new", |connected| {
