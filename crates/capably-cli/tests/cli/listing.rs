@@ -36,14 +36,14 @@ const LISTS: [&[&str]; 4] = [
 
 #[test]
 fn lists_by_the_ten_thousand_are_printed_whole() {
-    let service = service(Some(20));
+    let service = service(Some(11));
     for words in LISTS {
         let words = [words, &["--all", "--format", "json"]].concat();
         let text = succeeded(service.run(words.iter().copied()));
         let found = text.lines().filter(|line| line.contains("channel-")).count();
-        assert_eq!(found, 20_000, "{words:?}");
+        assert_eq!(found, 11_000, "{words:?}");
         let objects = succeeded(service.run(words.iter().copied().chain(["--json"])));
-        assert_eq!(objects.lines().count(), 20_000, "{words:?}");
+        assert_eq!(objects.lines().count(), 11_000, "{words:?}");
         let limited = service
             .run(words.iter().copied().filter(|it| *it != "--all").chain(["--limit", "1500"]));
         assert_eq!(stderr(&limited), "There are more: use --limit or --all\n", "{words:?}");

@@ -29,9 +29,9 @@ client, the server waits until the client sends a frame with the same action for
 channel. A request gets the next recorded response for its method and path. The server
 accepts any key or token. Ctrl-C stops it.
 
-Lines on stderr say where the client does something else than in the recording: frames with
-other ids, names, numbers or order of messages, frames that are missing, and frames that are
-not in the recording. Payloads are not compared. The last line counts the frames.
+Lines on stderr say where the client does something else than in the recording: other
+ids, names, numbers or order of messages, frames that are missing, and frames that are
+not recorded. Payloads are not compared. The last line counts the frames.
 
 With --show, the recording is printed, and no server is started.
 
