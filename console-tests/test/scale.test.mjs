@@ -102,7 +102,7 @@ test('a flood of messages is counted and drawn in small steps', async ({ server,
   // The test decides when the page draws: `draw()` runs what waits for the next frame.
   await page.addInitScript(() => {
     const { requestAnimationFrame: native, WebSocket: Native } = window;
-    const held = [];
+    const held = (window.held = []);
     window.requestAnimationFrame = (callback) => (window.holds ? held.push(callback) : native(callback));
     window.draw = () => held.splice(0).forEach((callback) => callback(performance.now()));
     window.received = 0;
@@ -127,20 +127,16 @@ test('a flood of messages is counted and drawn in small steps', async ({ server,
     while ((await page.evaluate(() => window.received)) < sent);
   }
   const drawn = [];
-  let status;
-  do {
-    const before = await page.locator('.row').count();
-    // The page asks for the next frame after a pause.
-    status = await page.evaluate(
-      () =>
-        new Promise((resolve) => {
-          window.draw();
-          setTimeout(() => resolve(document.querySelector('.stream-status').textContent), 60);
-        }),
-    );
-    drawn.push((await page.locator('.row').count()) - before);
-  } while (drawn.at(-1) > 0);
-  assert.deepEqual(drawn, [...Array(15).fill(20), 0]);
+  for (let step = 0; step < 15; step += 1) {
+    while (!(await page.evaluate(() => window.held.length)));
+    await page.evaluate(() => window.draw());
+    drawn.push(await page.locator('.row').count());
+  }
+  assert.deepEqual(
+    drawn,
+    Array.from({ length: 15 }, (_, step) => 20 * (step + 1)),
+  );
+  const status = await page.getByTestId('stream-status').innerText();
   assert.equal(status, '10,000 received · 9,700 not drawn');
 
   await page.evaluate(() => (window.holds = false));

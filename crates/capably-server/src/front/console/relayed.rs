@@ -1,7 +1,7 @@
 //! The addresses of the clients behind the server's own faults.
 //!
-//! The faults open a connection of their own for each client, so the server sees their address. They run in the server's process,
-//! and note here whose connection it is.
+//! The faults open a connection of their own for each client, so the server sees their address. They run in the server's
+//! process, and note here whose connection it is.
 
 use std::{
     collections::HashMap,
@@ -18,13 +18,14 @@ pub(crate) struct Relayed(Mutex<HashMap<SocketAddr, SocketAddr>>);
 pub(crate) struct Note {
     relayed: Arc<Relayed>,
     from: SocketAddr,
+    client: SocketAddr,
 }
 
 impl Relayed {
     /// The faults have connected from this address for this client.
     pub(crate) fn note(self: &Arc<Self>, from: SocketAddr, client: SocketAddr) -> Note {
         self.lock().insert(from, client);
-        Note { relayed: Arc::clone(self), from }
+        Note { relayed: Arc::clone(self), from, client }
     }
 
     /// The client that is connected from this address: the address itself, unless the faults have connected from it.
@@ -39,6 +40,10 @@ impl Relayed {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        self.relayed.lock().remove(&self.from);
+        let mut relayed = self.relayed.lock();
+        // The connection has ended before its note: the system may have given its address to that of another client.
+        if relayed.get(&self.from) == Some(&self.client) {
+            relayed.remove(&self.from);
+        }
     }
 }
