@@ -156,6 +156,8 @@ test('objects are made, counted and removed', async ({ server, page }) => {
   };
   await set('title', 'string', 'Hello');
   await set('settings', 'map', '');
+  // The entries of a map are drawn when it is opened, and it stays open.
+  await page.locator('.tree summary', { hasText: 'settings' }).click();
   await set('settings.dark', 'boolean', 'true');
   await set('votes', 'counter', '3');
   await page.getByRole('button', { name: 'Increment votes' }).click();
