@@ -7,6 +7,8 @@ use capably_protocol::{
 };
 use serde_json::Value;
 
+use crate::serial::Serial;
+
 /// The place of an object in the pool.
 ///
 /// An entry refers to an object by its place: an id takes some 60 bytes, and a search to follow it.
@@ -25,8 +27,8 @@ impl Place {
 /// An entry of a map (RTLM3a).
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
-    /// The serial of the last operation on the key; none if the value comes from a create operation.
-    pub(crate) serial: Option<Box<str>>,
+    /// The serial of the last operation on the key; empty if the value comes from a create operation.
+    pub(crate) serial: Serial,
     pub(crate) data: EntryData,
 }
 
@@ -34,17 +36,7 @@ impl Entry {
     /// Whether an operation with this serial is later than the last one (RTLM9). No serial is the earliest, and equal to
     /// an empty one (RTLM9b to RTLM9d).
     pub(crate) fn is_before(&self, serial: Option<&str>) -> bool {
-        serial.unwrap_or_default() > self.serial.as_deref().unwrap_or_default() // RTLM9a, RTLM9e
-    }
-
-    /// Sets the serial of the last operation. Serials of a service are equally long, so their memory is used again.
-    pub(crate) fn set_serial(&mut self, serial: Option<&str>) {
-        let mut text = self.serial.take().map(String::from).unwrap_or_default();
-        self.serial = serial.filter(|serial| !serial.is_empty()).map(|serial| {
-            text.clear();
-            text.push_str(serial);
-            text.into_boxed_str()
-        });
+        serial.unwrap_or_default().as_bytes() > self.serial.as_bytes() // RTLM9a, RTLM9e
     }
 }
 

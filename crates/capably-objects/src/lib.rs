@@ -65,6 +65,7 @@ mod path;
 mod pool;
 mod read;
 mod received;
+mod serial;
 mod sites;
 mod sorted;
 mod subscriptions;

@@ -211,16 +211,15 @@ impl ObjectsPool {
         }
         let Some(entry) = map.entries.get_mut(key) else {
             // RTLM7b, RTLM8b
-            let mut entry = Entry { serial: None, data: data() };
-            entry.set_serial(serial);
-            map.entries.insert(key.unshared(), entry);
+            let serial = serial.unwrap_or_default().into();
+            map.entries.insert(key.unshared(), Entry { serial, data: data() });
             return true;
         };
         if !entry.is_before(serial) {
             return false; // RTLM7a1, RTLM8a1
         }
         // RTLM7a2, RTLM8a2
-        entry.set_serial(serial);
+        entry.serial = serial.unwrap_or_default().into();
         let old = mem::replace(&mut entry.data, data()).reference();
         let new = entry.data.reference();
         if let Some(old) = old.filter(|old| Some(*old) != new) {
@@ -237,7 +236,7 @@ impl ObjectsPool {
         }
         map.cleared = Some(serial.into()); // RTLM24d
         let mut removed = Vec::new();
-        let newer = |entry: &Entry| entry.serial.as_deref().is_some_and(|own| own >= serial);
+        let newer = |entry: &Entry| entry.serial.as_bytes() >= serial.as_bytes();
         map.entries.extract(|_, entry| newer(entry), |key, entry| removed.push((key, entry)));
         self.unlink_entries(place, removed.iter().map(|(key, entry)| (key, entry))); // RTLM24e1c
         // Removed entries are not kept: the clear's serial decides about operations on their keys (RTLM24e1a).

@@ -159,11 +159,11 @@ impl ObjectsPool {
                 } else {
                     self.stored(entry.data)
                 };
-                let serial = entry.timeserial.as_deref().filter(|serial| !serial.is_empty());
+                let serial = entry.timeserial.as_deref().unwrap_or_default().into();
                 if let Some(child) = data.reference() {
                     self.link(place, &key, child); // RTO5c10b
                 }
-                (key.into_unshared(), Entry { serial: serial.map(Box::from), data })
+                (key.into_unshared(), Entry { serial, data })
             })
             .collect();
         let Some(map) = self.map_mut(place) else { return Vec::new() };

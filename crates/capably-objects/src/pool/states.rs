@@ -62,7 +62,7 @@ impl ObjectsPool {
         // the merge (RTLM7h).
         let apart = map.created && map.cleared.is_none();
         for (key, entry) in map.entries.iter() {
-            let place = if apart && entry.serial.is_none() { &mut initial } else { &mut entries };
+            let place = if apart && entry.serial.is_empty() { &mut initial } else { &mut entries };
             place.insert(key.clone(), self.wire_entry(entry));
         }
         state.create_op = map.created.then(|| ObjectOperation {
@@ -82,7 +82,7 @@ impl ObjectsPool {
         };
         ObjectsMapEntry {
             tombstone: removed.map(|_| true),
-            timeserial: entry.serial.as_deref().map(Str::from),
+            timeserial: (!entry.serial.is_empty()).then(|| entry.serial.as_str().into()),
             serial_timestamp: removed,
             data: self.wire_data(&entry.data),
         }
