@@ -556,7 +556,9 @@ impl Service {
                 Output::Frame(to, frame) => self.send(to.0, &frame),
                 Output::Broadcast(to, broadcast) => {
                     if let Some(own) = self.links.get(&to.0) {
-                        self.put(to.0, broadcast.encoded(own.format), broadcast.size());
+                        let mut bytes = Vec::new();
+                        broadcast.write(own.format, &mut bytes);
+                        self.put(to.0, bytes.into(), broadcast.size());
                     }
                 }
                 Output::Behind(to) => {
