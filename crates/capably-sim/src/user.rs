@@ -90,6 +90,7 @@ pub(crate) enum Op {
     },
     Presence {
         channel: usize,
+        id: ChannelId,
         member: usize,
         data: Option<String>,
         number: u64,
@@ -303,7 +304,7 @@ impl World {
         let now = own.now(at, wall);
         let id = own.channel(channel);
         let number = own.next_op;
-        let op = own.op(Op::Presence { channel, member, data: data.clone(), number });
+        let op = own.op(Op::Presence { channel, id, member, data: data.clone(), number });
         if let Some(channel) = &mut own.channels[channel] {
             channel.own[member].is_uncertain = true;
         }

@@ -95,6 +95,9 @@ pub(crate) enum Happening {
     Start,
 }
 
+/// A member: its connection, its client id and its data.
+pub(crate) type Member = (Str, Str, Option<String>);
+
 /// A transport.
 #[derive(Debug)]
 struct Link {
@@ -137,7 +140,7 @@ pub(crate) struct World {
     /// The publishes that have ended: their channel and texts, the most copies, and whether they were acknowledged.
     pub(crate) published: Vec<(usize, Vec<String>, usize, bool)>,
     /// The members that users have found at the end.
-    pub(crate) found: Vec<(UserId, usize, Vec<(Str, Str, Option<String>)>)>,
+    pub(crate) found: Vec<(UserId, usize, Vec<Member>)>,
     failure: Option<Failure>,
     pub(crate) is_traced: bool,
     pub(crate) is_ending: bool,

@@ -128,13 +128,14 @@ impl World {
                 }
                 self.published.push((channel, texts, copies, is_ok));
             }
-            Op::Presence { channel, member, data, number } => {
+            Op::Presence { channel, id, member, data, number } => {
                 let later = own.ops.values().any(|op| {
                     matches!(op, Op::Presence { channel: other, member: of, number: later, .. }
                         if *other == channel && *of == member && *later > number)
                 });
                 let Some(channel) = &mut own.channels[channel] else { return };
-                if !later {
+                // A channel that was opened anew has other members.
+                if !later && channel.id == id {
                     channel.own[member] = match result {
                         Ok(_) => Own { data, is_uncertain: false },
                         Err(_) => Own { is_uncertain: true, ..channel.own[member].clone() },
