@@ -1,6 +1,6 @@
 //! What a user sees, compared with the reference.
 
-use capably_core::{ChannelState, ConnectionState, Event, Gap, OpId, Outcome, ReplayOutcome};
+use capably_core::{ChannelState, ConnectionState, Event, OpId, Outcome, ReplayOutcome};
 use capably_protocol::{ErrorInfo, PresenceAction};
 
 use super::{Op, without_padding};
@@ -39,10 +39,10 @@ impl World {
                     channel.own.iter_mut().for_each(|own| own.is_uncertain = true);
                 }
             }
-            Event::Gap(id, Gap { until, .. }) => {
+            Event::Gap(id, gap) => {
                 let Some((index, channel)) = own.channel_of(id) else { return };
                 let rewinds = channel.rewind > 0;
-                channel.listener.starts(&self.truth[index], until.as_ref(), rewinds);
+                channel.listener.starts(&self.truth[index], gap.until.as_ref(), rewinds);
             }
             Event::Messages(id, batch) => {
                 let Some((index, channel)) = own.channel_of(id) else { return };
