@@ -1,10 +1,10 @@
 //! Frames that the service acknowledges: sent and waiting for their ACK, or queued until there is a connection
 //! (RTN7, RTN19a, RTL6c2).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use capably_protocol::{
-    ClientFrame, ErrorInfo, ObjectMessage, PublishResult,
+    ClientFrame, ErrorInfo, ObjectMessage, PresenceMessage, PublishResult, Str,
     frame::{Ack, Nack, Publish},
 };
 
@@ -27,6 +27,8 @@ pub(crate) enum Settled {
     Unaccepted { frame: ClientFrame, error: ErrorInfo },
     /// The service accepted operations on objects. The channel applies them, and ends the operation (RTO20).
     Objects { op: OpId, publish: Publish<ObjectMessage>, result: PublishResult },
+    /// The service accepted a presence message of the application. The operation has ended.
+    Presence { publish: Publish<PresenceMessage> },
 }
 
 /// Frames in the order of their operations. `sent` holds consecutive serials, the last of which is the one
@@ -229,6 +231,18 @@ impl Outbox {
         settled
     }
 
+    /// The members of a channel of which the application has sent a message that is not acknowledged. `own` is the client id
+    /// of a message that has none.
+    pub(crate) fn members_under_way(&self, channel: &str, own: Option<&Str>) -> BTreeSet<Str> {
+        let frames = self.sent.iter().filter(|entry| entry.op.is_some()).map(|entry| &entry.frame);
+        let publishes = frames.filter_map(|frame| match frame {
+            ClientFrame::Presence(publish) if publish.channel == channel => Some(publish),
+            _ => None,
+        });
+        let items = publishes.flat_map(|publish| publish.items.iter());
+        items.filter_map(|item| item.client_id.as_ref().or(own)).cloned().collect()
+    }
+
     /// The serial of the next frame.
     pub(crate) fn next_serial(&self) -> u64 {
         self.next_serial
@@ -262,6 +276,10 @@ impl Entry {
         match (self.op, self.frame, result) {
             (Some(op), ClientFrame::Object(publish), Ok(result)) => {
                 settled.push(Settled::Objects { op, publish, result });
+            }
+            (Some(op), ClientFrame::Presence(publish), Ok(result)) => {
+                cx.done(op, Ok(Outcome::Published(result)));
+                settled.push(Settled::Presence { publish });
             }
             (Some(op), _, result) => cx.done(op, result.map(Outcome::Published)),
             (None, _, Ok(_)) => {}

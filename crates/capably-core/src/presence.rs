@@ -153,9 +153,14 @@ impl Presence {
         }
     }
 
-    /// Enters the client's own members again (RTP17g).
+    /// Enters the client's own members again (RTP17g). Not those of which a message is under way: it was sent on this
+    /// connection before (RTN19a), so an ENTER behind it would undo a LEAVE, and bring back the data before an UPDATE.
     fn reenter(&self, name: &Str, outbox: &mut Outbox, cx: &mut Cx<'_>) {
-        for member in self.own.values() {
+        let under_way = outbox.members_under_way(name, cx.connection.identity(cx.config));
+        for (client_id, member) in self.own.iter() {
+            if under_way.contains(client_id) {
+                continue;
+            }
             // The id of a message on another connection has no meaning on this one (RTP17g1).
             let is_same = member.connection_id == cx.connection.id;
             let message = PresenceMessage {
@@ -167,6 +172,22 @@ impl Presence {
                 ..member.clone()
             };
             outbox.send(None, presence_frame(name, message), cx);
+        }
+    }
+
+    /// The service has acknowledged messages of the application. The client's own members change at once: the messages come
+    /// back later, and not at all if the connection is lost before.
+    pub(crate) fn acknowledged(&mut self, publish: &Publish<PresenceMessage>, cx: &Cx<'_>) {
+        let connection = cx.connection.id.as_ref();
+        for (index, item) in publish.items.iter().enumerate() {
+            let id = connection.map(|id| format!("{id}:{}:{index}", publish.msg_serial).into());
+            let message = PresenceMessage {
+                id,
+                client_id: item.client_id.as_ref().or(cx.connection.identity(cx.config)).cloned(),
+                connection_id: connection.cloned(),
+                ..item.clone()
+            };
+            self.receive_own(&message, connection);
         }
     }
 

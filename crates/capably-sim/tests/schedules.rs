@@ -7,9 +7,10 @@ use capably_sim::{Script, draw, run, shrink, sweep};
 /// The schedules of a usual test run. The command `capably-sim` runs more.
 const SCHEDULES: u64 = 2000;
 
-/// The schedules of a fault that is not mended yet: a LEAVE is under way when the connection is lost, and the client enters
-/// the member again on the next connection. `stories/open` has the shortest.
-const OPEN: [u64; 4] = [351, 359, 1391, 1573];
+/// The schedules of a fault that is not mended yet: an ENTER is under way when the connection is lost, and its channel is
+/// detached or released then. The ENTER is sent again on the next connection, and the member stays. `stories/open` has the
+/// shortest.
+const OPEN: [u64; 3] = [359, 1391, 1573];
 
 #[test]
 fn every_schedule_keeps_the_rules() {
@@ -50,6 +51,7 @@ macro_rules! stories {
 stories! {
     a_refused_departure_of_a_close_is_proposed_again,
     a_refused_departure_of_a_detach_is_proposed_again,
+    a_leave_under_way_when_the_connection_is_lost,
     members_of_an_earlier_life_are_gone_after_a_replay,
     members_of_an_earlier_life_are_gone_with_other_channels,
 }

@@ -1,7 +1,8 @@
 //! Presence calls of the application and presence frames of the service, as the channel's state allows (RTP).
 
 use capably_protocol::{
-    ChannelMode, ErrorInfo, PresenceAction, PresenceMessage, encoding, frame::Delivery,
+    ChannelMode, ErrorInfo, PresenceAction, PresenceMessage, encoding,
+    frame::{Delivery, Publish},
 };
 
 use super::{Channel, Gap, Place, Request, State};
@@ -158,6 +159,23 @@ impl Channel {
     /// The deadline of a presence sync has passed.
     pub(crate) fn sync_timed_out(&mut self, cx: &mut Cx<'_>) {
         self.presence.sync_timed_out(cx);
+    }
+
+    /// The service has acknowledged presence messages. A channel that was detached meanwhile has no members of its own.
+    pub(crate) fn presence_acknowledged(
+        &mut self,
+        publish: &Publish<PresenceMessage>,
+        cx: &Cx<'_>,
+    ) {
+        match self.state {
+            State::Initialized | State::Detached | State::Failed => {}
+            State::Attaching { .. }
+            | State::Attached
+            | State::Detaching { .. }
+            | State::Suspended => {
+                self.presence.acknowledged(publish, cx);
+            }
+        }
     }
 
     /// A member could not be entered again (RTP17e).

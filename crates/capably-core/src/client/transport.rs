@@ -158,6 +158,11 @@ impl Client {
                         None => cx.done(op, Ok(Outcome::Published(result))),
                     }
                 }
+                Settled::Presence { publish } => {
+                    if let Some(channel) = self.channels.named(&publish.channel) {
+                        channel.presence_acknowledged(&publish, &self.shared.cx(now));
+                    }
+                }
             }
         }
     }

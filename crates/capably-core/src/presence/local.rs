@@ -40,8 +40,8 @@ impl LocalMembers {
     }
 
     /// The members, in the order of their client ids.
-    pub(super) fn values(&self) -> impl Iterator<Item = &PresenceMessage> {
-        self.members.values()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Str, &PresenceMessage)> {
+        self.members.iter()
     }
 
     /// Removes every member (RTP5a).

@@ -31,7 +31,8 @@ fn with(messages: &[PresenceMessage]) -> LocalMembers {
 
 /// Each member's client, action and data.
 fn members(map: &LocalMembers) -> Vec<(&str, PresenceAction, &str)> {
-    map.values()
+    map.iter()
+        .map(|(_, member)| member)
         .map(|member| {
             let client = member.client_id.as_deref().unwrap();
             (client, member.action.unwrap(), member.data.as_str().unwrap())

@@ -34,7 +34,7 @@ in_both_formats! {
     // UTS: realtime/unit/RTP9a/update-sends-presence-update-0
     // UTS: realtime/unit/RTP10a/leave-sends-presence-leave-0
     // UTS: realtime/unit/RTP10a/leave-with-data-1
-    // Spec: RTP9, RTP9d, RTP10, RTP10c
+    // Spec: RTP9, RTP9d, RTP10, RTP10a, RTP10c
     async fn an_enter_has_its_data(format) {
         let (_client, _service, mut peer, channel) =
             with_channel_and(format, |options| options.client_id("my-client")).await;
@@ -43,7 +43,7 @@ in_both_formats! {
         let changes = [
             (presence.enter().data("hello world"), Enter, Some("hello world")),
             (presence.update().data("new-status").extras(extras.clone()), Update, Some("new-status")),
-            (presence.leave(), Leave, None),
+            (presence.leave(), Leave, Some("new-status")),
             (presence.leave().data("goodbye"), Leave, Some("goodbye")),
         ];
         for (change, action, data) in changes {

@@ -212,3 +212,96 @@ in_both_formats! {
         updating.await.unwrap().unwrap();
     }
 }
+
+/// Leaves in a separate task.
+fn leaving(channel: &Channel) -> JoinHandle<Result<(), Error>> {
+    let channel = channel.clone();
+    tokio::spawn(async move { channel.presence().leave().await })
+}
+
+in_both_formats! {
+    // Spec: RTP17g, RTN19a
+    async fn a_member_that_is_leaving_does_not_enter_again(format) {
+        let (client, mut service, mut peer, channel) = entered(format).await;
+        let leaving = leaving(&channel);
+        assert_eq!(said(&mut peer).await.items[0].action, Some(Leave));
+        // The acknowledgement does not arrive, so the LEAVE is sent again.
+        let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
+        peer.expect_attach("ch").await;
+        let again = said(&mut peer).await;
+        assert_eq!(again.items[0].action, Some(Leave));
+        peer.send(attached("ch"));
+        quiet(&client, &mut peer).await;
+        peer.send(ack(again.msg_serial, 1));
+        leaving.await.unwrap().unwrap();
+        peer.send(attached("ch"));
+        quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    // Spec: RTP17g, RTN19a
+    async fn a_leave_that_is_acknowledged_before_the_channel_is_attached_counts(format) {
+        let (client, mut service, mut peer, channel) = entered(format).await;
+        let leaving = leaving(&channel);
+        said(&mut peer).await;
+        let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
+        peer.expect_attach("ch").await;
+        assert_eq!(accept(&mut peer).await.action, Some(Leave));
+        leaving.await.unwrap().unwrap();
+        peer.send(attached("ch"));
+        quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    // Spec: RTP17g
+    async fn a_leave_counts_although_it_does_not_come_back(format) {
+        let (client, mut service, mut peer, channel) = entered(format).await;
+        let leaving = leaving(&channel);
+        assert_eq!(accept(&mut peer).await.action, Some(Leave));
+        leaving.await.unwrap().unwrap();
+        let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
+        peer.attach("ch").await;
+        quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    // Spec: RTP17g
+    async fn a_member_enters_again_although_its_enter_did_not_come_back(format) {
+        let (client, mut service, mut peer, channel) =
+            with_channel_and(format, |options| options.client_id("my-client")).await;
+        let entering = entering(&channel, "hello");
+        assert_eq!(accept(&mut peer).await.action, Some(Enter));
+        entering.await.unwrap().unwrap();
+        let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
+        peer.attach("ch").await;
+        let again = accept(&mut peer).await;
+        assert_eq!((again.action, again.data.as_str()), (Some(Enter), Some("hello")));
+        quiet(&client, &mut peer).await;
+    }
+}
+
+in_both_formats! {
+    // Spec: RTP17g, RTN19a
+    async fn an_update_under_way_is_not_followed_by_the_data_before_it(format) {
+        let (client, mut service, mut peer, channel) = entered(format).await;
+        let updating = updating(&channel, "later");
+        said(&mut peer).await;
+        let mut peer = reconnect(&client, &mut service, peer, "connection-2").await;
+        peer.expect_attach("ch").await;
+        let again = said(&mut peer).await;
+        assert_eq!(again.items[0].data.as_str(), Some("later"));
+        peer.send(attached("ch"));
+        quiet(&client, &mut peer).await;
+        peer.send(ack(again.msg_serial, 1));
+        updating.await.unwrap().unwrap();
+
+        // From now on the member has the new data.
+        let mut peer = reconnect(&client, &mut service, peer, "connection-3").await;
+        peer.attach("ch").await;
+        assert_eq!(accept(&mut peer).await.data.as_str(), Some("later"));
+        quiet(&client, &mut peer).await;
+    }
+}
