@@ -33,6 +33,9 @@ const PAGE: usize = 4 * 1024;
 /// The shortest frame that is a slice of the read buffer, in bytes. A shorter one would keep many times its size alive.
 const SHARED: usize = 16 * 1024;
 
+/// How many PONGs wait to be sent at most.
+const MOST_PONGS: usize = 64;
+
 /// A WebSocket with the framing of [`capably_protocol::websocket`].
 pub(super) struct FramedSocket {
     stream: Box<dyn Io>,
@@ -48,8 +51,8 @@ pub(super) struct FramedSocket {
     /// The size of the last packet: the next one is likely to have as many digits in its header.
     packet_size: usize,
     masks: Masks,
-    /// Whether a PONG waits in `unsent` that no flush has sent.
-    owes_pong: bool,
+    /// The number of PONGs in `unsent` that no flush has sent.
+    pongs: usize,
 }
 
 impl fmt::Debug for FramedSocket {
@@ -71,7 +74,7 @@ impl FramedSocket {
             sent: 0,
             packet_size: 0,
             masks: Masks::new(),
-            owes_pong: false,
+            pongs: 0,
         }
     }
 }
@@ -88,8 +91,8 @@ impl WebSocket for FramedSocket {
             let received = self.take_packets(packets, before + limit);
             // Peers measure the time until a PONG, so it does not wait for the next flush.
             // A stream that cannot be written may still have frames to read, and then reports its end.
-            if self.owes_pong && self.poll_flush(cx).is_ready() {
-                self.owes_pong = false;
+            if self.pongs > 0 && self.poll_flush(cx).is_ready() {
+                self.pongs = 0;
             }
             received?;
             if packets.len() > before {
@@ -135,7 +138,7 @@ impl WebSocket for FramedSocket {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(self.poll_write(cx))?;
-        self.owes_pong = false;
+        self.pongs = 0;
         Pin::new(&mut self.stream).poll_flush(cx).map_err(lost)
     }
 
@@ -162,8 +165,11 @@ impl FramedSocket {
                     }
                 },
                 Ok(Some(Event::Ping(payload))) => {
-                    write_pong(&payload, Some(self.masks.next()?), &mut self.unsent);
-                    self.owes_pong = true;
+                    // A peer that sends PINGs and reads nothing must not fill the memory.
+                    if self.pongs < MOST_PONGS {
+                        write_pong(&payload, Some(self.masks.next()?), &mut self.unsent);
+                        self.pongs += 1;
+                    }
                     Packet::Ping
                 }
                 Ok(Some(Event::Pong(_))) => Packet::Ping,
@@ -388,6 +394,20 @@ mod tests {
         let (packets, _) = receive(&mut socket, 2).await;
         assert_eq!(packets, [Packet::Ping, Packet::Text("hello".into())]);
         assert_eq!(sent_to(&mut peer, 1).await, [Event::Pong("p".into())]);
+    }
+
+    #[tokio::test]
+    async fn pings_of_a_peer_that_does_not_read_do_not_fill_the_memory() {
+        let (mut peer, stream) = duplex(100);
+        let pings = b"\x89\x04ping".repeat(10_000);
+        let mut socket = FramedSocket::new(Box::new(stream), pings[..].into(), MAX_FRAME_SIZE);
+        let (packets, _) = receive(&mut socket, 10_000).await;
+        assert_eq!(packets.len(), 10_000);
+        assert!(socket.unsent.len() < 2000, "{} bytes", socket.unsent.len());
+        let flush = poll_fn(|cx| socket.poll_flush(cx));
+        let (flushed, events) = tokio::join!(flush, sent_to(&mut peer, MOST_PONGS));
+        flushed.unwrap();
+        assert_eq!(events, vec![Event::Pong("ping".into()); MOST_PONGS]);
     }
 
     /// A stored message must not keep a read buffer alive.
