@@ -138,13 +138,13 @@ impl Channels {
             self.adopt(session.connection, &base, session.remain, turn);
         }
 
-        let needs_members = start.resumed && self.order.is_before_start(start.position);
+        let from_earlier_life = start.resumed && self.order.is_before_start(start.position);
         let Self { map, presence, .. } = self;
         if let Some(channel) = map.get_mut(&*base) {
             channel.unsubscribe(transport, view);
             if receives(modes) {
                 subscriber.behind = backlog.then_some(start.position);
-                subscriber.needs_members = backlog && needs_members;
+                subscriber.from_earlier_life = from_earlier_life;
                 subscriber.objects = objects_feed(modes);
                 let has_sync = subscriber.objects.is_some();
                 channel.subscribe(transport, view, subscriber);

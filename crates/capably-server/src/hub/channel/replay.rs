@@ -312,7 +312,10 @@ impl Channel {
     /// Whether the members have to be sent again after the replay.
     fn take_needs_members(&mut self, transport: TransportId, view: Option<&Arc<View>>) -> bool {
         let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
-        subscriber.is_some_and(|subscriber| std::mem::take(&mut subscriber.needs_members))
+        subscriber.is_some_and(|subscriber| {
+            subscriber.from_earlier_life = false;
+            std::mem::take(&mut subscriber.needs_members)
+        })
     }
 
     fn skip_to(&mut self, transport: TransportId, view: Option<&Arc<View>>, position: Position) {
@@ -358,6 +361,7 @@ impl Subscriber {
             Some(view) => view.of(&entry),
         };
         if let Some(seen) = seen {
+            self.needs_members |= self.from_earlier_life && !seen.members().is_empty();
             let broadcast = Fanout::new(&seen).broadcast(self);
             outputs.push(Output::Broadcast(transport, broadcast));
         }
