@@ -36,8 +36,8 @@ const payloads = [
     words: ['--binary', notUtf8.toString('base64')],
     line: { data: notUtf8.toString('base64'), encoding: 'base64' },
   },
-  { name: 'object', data: object, words: ['--json', JSON.stringify(object)], line: { data: object } },
-  { name: 'array', data: array, words: ['--json', JSON.stringify(array)], line: { data: array } },
+  { name: 'object', data: object, words: ['--data-json', JSON.stringify(object)], line: { data: object } },
+  { name: 'array', data: array, words: ['--data-json', JSON.stringify(array)], line: { data: array } },
 ];
 
 let server;
