@@ -78,7 +78,10 @@ async function play({ client, format, server }, { steps, auth, ttl, patience = 1
   }
 }
 
-/** Merges attempts that failed in the same way, because their number depends on the client's jitter. */
+/**
+ * Merges attempts that failed in the same way, and leaves out a later attempt during which the connection became suspended:
+ * their number, and whether one is under way at that time, depends on the client's jitter.
+ */
 function fold(states) {
   const folded = [];
   for (const state of states) {
@@ -86,6 +89,8 @@ function fold(states) {
     const [a, b, c, d] = folded.slice(-4);
     if (folded.length >= 4 && a === 'connecting' && a === c && b === d && b.startsWith('disconnected')) {
       folded.splice(-2);
+    } else if (a === 'connecting' && b?.startsWith('disconnected') && c === a && d?.startsWith('suspended')) {
+      folded.splice(-2, 1);
     }
   }
   return folded;
