@@ -1,4 +1,4 @@
-//! What the command writes to a terminal: colours, progress, and the text of others.
+//! The output of the command on a terminal: its colours, its progress lines, and the text that other clients have sent.
 
 use std::{fs::File, io::Read, process::Command, thread};
 
@@ -14,7 +14,8 @@ use crate::{
     support::{Server, finish, stdout, succeeded},
 };
 
-/// What a sender may try: to clear the screen, to write the clipboard, to begin a line, to overwrite one, to turn text.
+/// The text of a hostile sender. It tries to clear the screen, to write to the clipboard, to begin a line, to overwrite
+/// a line, and to turn the direction of text.
 const HOSTILE: &str =
     "a\u{1b}[2Jb\u{1b}]52;c;eA==\u{7}c\u{9b}31md\re\nf\u{202e}g\u{2066}h\u{8}i\u{7f}j";
 
@@ -177,7 +178,7 @@ fn the_text_of_others_does_not_control_the_terminal() {
     }
 }
 
-/// Nothing but text and the ends of lines.
+/// Asserts that the terminal received text and ends of lines, and no control character besides.
 #[track_caller]
 fn assert_is_harmless(screen: &str) {
     let text = screen.replace("\r\n", "");

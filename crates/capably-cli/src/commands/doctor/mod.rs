@@ -239,7 +239,7 @@ impl Doctor {
     }
 }
 
-/// What happened to a test message.
+/// Whether the service acknowledged the message that the doctor published, and whether it delivered it.
 struct Exchange {
     acknowledged: bool,
     delivered: bool,

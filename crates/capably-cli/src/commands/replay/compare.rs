@@ -59,7 +59,8 @@ pub(super) fn is_like(recorded: &Value, sent: &Value) -> bool {
 /// their distance from these.
 pub(super) type FirstSerials = Option<(u64, u64)>;
 
-/// What differs between two frames that are alike, each as a text without a subject.
+/// The differences between a recorded frame and the frame that the client sent in its place. Each is a clause
+/// about the client's frame, such as "it has 2 messages instead of 1".
 pub(super) fn differences(recorded: &Value, sent: &Value, first: FirstSerials) -> Vec<String> {
     let (recorded, sent) = (for_json(recorded.clone()), for_json(sent.clone()));
     let mut found = Vec::new();

@@ -570,7 +570,7 @@ impl Service {
                 Output::Close(to) => self.close(to.0),
                 Output::Append(ticket, append) => self.appends.push_back((ticket, append)),
                 Output::Fetch(need) => self.want(0, need),
-                // Nobody waits for it: there are no requests, pushes, objects and other nodes.
+                // The simulation has no requests, pushes, objects and other nodes, so nobody waits for these.
                 Output::Answer(..)
                 | Output::Push(_)
                 | Output::Snapshot(..)
