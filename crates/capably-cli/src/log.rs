@@ -5,7 +5,7 @@ use std::io;
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::style::Style;
+use crate::style;
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,7 +28,7 @@ pub(crate) fn start(verbose: bool, format: Option<LogFormat>) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(Style::stderr_has_colours())
+        .with_ansi(style::stderr_has_colours())
         // With a closed stderr, reporting the error would panic.
         .log_internal_errors(false);
     match format.unwrap_or(LogFormat::Text) {

@@ -23,9 +23,13 @@ mod time;
 mod trace;
 mod visible;
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
+use clap::{ColorChoice, Parser};
 
 use crate::commands::Command;
 
@@ -71,8 +75,10 @@ fn main() -> ExitCode {
     if let Some(code) = complete::answer() {
         return code;
     }
-    let command = Cli::command().color(style::choice_of(env::args_os()));
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
     style::choose(cli.color);
     log::start(cli.verbose, cli.command.log_format());
     match commands::run(cli.command) {
@@ -81,8 +87,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints what the parser says instead of a command line: help, the version, or an error.
+fn answer(error: &clap::Error) -> ExitCode {
+    style::choose(style::choice_of(env::args_os()));
+    // The parser's own printing has its own rule for colours: it also colours where the variable CI is set.
+    let text = error.render();
+    let coloured = |colours: bool| if colours { text.ansi().to_string() } else { text.to_string() };
+    // A reader that has gone needs no answer.
+    let _ = if error.use_stderr() {
+        io::stderr().write_all(coloured(style::stderr_has_colours()).as_bytes())
+    } else {
+        io::stdout().write_all(coloured(style::stdout_has_colours()).as_bytes())
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

@@ -42,12 +42,7 @@ pub(crate) struct Style {
 impl Style {
     /// The style of standard output.
     pub(crate) fn stdout() -> Self {
-        Self { colours: colours(io::stdout().is_terminal()) }
-    }
-
-    /// Whether text on stderr is coloured.
-    pub(crate) fn stderr_has_colours() -> bool {
-        colours(io::stderr().is_terminal())
+        Self { colours: stdout_has_colours() }
     }
 
     /// Text of headings.
@@ -68,6 +63,16 @@ impl Style {
     fn paint(self, code: &str, text: impl fmt::Display) -> String {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
+}
+
+/// Whether text on standard output is coloured.
+pub(crate) fn stdout_has_colours() -> bool {
+    colours(io::stdout().is_terminal())
+}
+
+/// Whether text on stderr is coloured.
+pub(crate) fn stderr_has_colours() -> bool {
+    colours(io::stderr().is_terminal())
 }
 
 /// Whether stderr is a terminal on which a line can be replaced.

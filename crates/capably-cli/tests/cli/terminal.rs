@@ -62,6 +62,7 @@ fn the_option_then_the_variables_then_the_terminal_decide_about_colours() {
         (&[("NO_COLOR", "1")], &[], false, false),
         (&[("NO_COLOR", "")], &[], true, false),
         (&[("TERM", "dumb")], &[], false, false),
+        (&[("TERM", "dumb"), ("CI", "true")], &[], false, false),
         (&[("CLICOLOR", "0")], &[], false, false),
         (&[("CLICOLOR_FORCE", "1")], &[], true, true),
         (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], &[], false, false),
@@ -72,7 +73,7 @@ fn the_option_then_the_variables_then_the_terminal_decide_about_colours() {
         for words in [&["history", "greetings"][..], &["help"], &["history", "--no-such-option"]] {
             let command = || {
                 let mut command = server.client(words.iter().chain(options).copied());
-                command.env("TERM", "xterm").envs(variables.iter().copied());
+                command.env_remove("CI").env("TERM", "xterm").envs(variables.iter().copied());
                 command
             };
             let screen = on_terminal(command());
