@@ -97,6 +97,7 @@ impl Channel {
             state: State::Initialized,
             error_reason: None,
             continuity: Continuity::at(channel_serial.clone()),
+            presence: Presence::new(id, channel_serial.is_some()),
             channel_serial,
             attach_serial: None,
             modes: Vec::new(),
@@ -108,7 +109,6 @@ impl Channel {
             deltas: Deltas::default(),
             replay: None,
             abandoned_replay: None,
-            presence: Presence::new(id),
             objects: None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use capably_protocol::{ClientFrame, Str};
 
-use crate::{ChannelId, ChannelState, channel::Channel, context::Cx, errors};
+use crate::{ChannelId, channel::Channel, context::Cx, errors};
 
 /// Every channel that the application has opened and not released.
 #[derive(Debug, Default)]
@@ -12,8 +12,6 @@ pub(crate) struct Channels {
     by_id: BTreeMap<ChannelId, Channel>,
     /// The channel that was opened last under each name. Frames are for this one.
     ids: BTreeMap<Str, ChannelId>,
-    /// How many DETACHs of released channels the service has not answered, by name.
-    released: BTreeMap<Str, u32>,
 }
 
 impl Channels {
@@ -29,37 +27,21 @@ impl Channels {
             self.ids.remove(channel.name());
         }
         channel.end(&errors::released(), cx);
-        if !cx.is_connected() {
-            return;
-        }
-        let name = channel.name().clone();
-        match channel.state() {
-            ChannelState::Attached | ChannelState::Attaching => {
-                *self.released.entry(name.clone()).or_default() += 1;
-                cx.send(ClientFrame::Detach { channel: name });
+        channel.give_up(cx);
+    }
+
+    /// Sends DETACH for attachments that ended without a connection, or whose DETACHED was lost with it. ATTACH follows
+    /// where a channel of that name is to be attached (RTN19b).
+    ///
+    /// They come after the frames that are sent again. Such a frame may enter a member of the old attachment: the service
+    /// refuses it, or the DETACH makes the member leave.
+    pub(crate) fn send_owed_detaches(&mut self, cx: &mut Cx<'_>) {
+        for name in cx.detaches.send_owed(cx.now.instant) {
+            cx.send(ClientFrame::Detach { channel: name.clone() });
+            if let Some(channel) = self.named(&name) {
+                channel.attach_after_detach(cx);
             }
-            ChannelState::Detaching => *self.released.entry(name).or_default() += 1,
-            ChannelState::Initialized
-            | ChannelState::Detached
-            | ChannelState::Suspended
-            | ChannelState::Failed => {}
         }
-    }
-
-    /// Whether a DETACHED answers the DETACH of a released channel. It must not detach a channel that was
-    /// opened under the same name since.
-    pub(crate) fn answers_release(&mut self, name: &Str) -> bool {
-        let Some(unanswered) = self.released.get_mut(name) else { return false };
-        *unanswered -= 1;
-        if *unanswered == 0 {
-            self.released.remove(name);
-        }
-        true
-    }
-
-    /// A new transport does not answer the DETACHs of an earlier one.
-    pub(crate) fn forget_released(&mut self) {
-        self.released.clear();
     }
 
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {
@@ -70,7 +52,16 @@ impl Channels {
         self.by_id.get_mut(&id)
     }
 
-    /// The channel that frames with this name are for.
+    /// The channel that a frame of the service with this name is for; none for a frame of an attachment that was given up.
+    pub(crate) fn addressed(&mut self, name: &Str, cx: &Cx<'_>) -> Option<&mut Channel> {
+        let timeout = cx.config.realtime_request_timeout;
+        if cx.detaches.precede_answer(name, cx.now.instant, timeout) {
+            return None;
+        }
+        self.named(name)
+    }
+
+    /// The channel that was opened last under this name.
     pub(crate) fn named(&mut self, name: &Str) -> Option<&mut Channel> {
         let id = self.ids.get(name)?;
         self.by_id.get_mut(id)

@@ -6,8 +6,8 @@ use capably_protocol::{ConnectionDetails, ErrorInfo, RecoveryKey, Str};
 
 use crate::{
     ChannelId, ChannelState, Config, ConnectionState, Now, Output, channel::Channel,
-    channels::Channels, connection::Connection, context::Shared, outbox::Outbox, ping::Pings,
-    timers::Timers,
+    channels::Channels, connection::Connection, context::Shared, detaches::Detaches,
+    outbox::Outbox, ping::Pings, timers::Timers,
 };
 
 mod calls;
@@ -123,6 +123,7 @@ impl Client {
             shared: Shared {
                 connection: Connection::new(&config, now.instant),
                 config,
+                detaches: Detaches::default(),
                 timers: Timers::default(),
                 rng: fastrand::Rng::with_seed(seed),
                 outputs: VecDeque::new(),

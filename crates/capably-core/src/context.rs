@@ -6,7 +6,7 @@ use capably_protocol::{ClientFrame, ErrorInfo};
 
 use crate::{
     Config, ConnectionState, Event, Instant, Now, OpId, Outcome, Output, Timer,
-    connection::Connection, timers::Timers,
+    connection::Connection, detaches::Detaches, timers::Timers,
 };
 
 /// The parts of a client that all its sub-machines use. The sub-machines see them as a [`Cx`].
@@ -16,6 +16,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) connection: Connection,
+    pub(crate) detaches: Detaches,
     pub(crate) timers: Timers,
     pub(crate) rng: fastrand::Rng,
     pub(crate) outputs: VecDeque<Output>,
@@ -28,6 +29,7 @@ impl Shared {
             now,
             config: &self.config,
             connection: &self.connection,
+            detaches: &mut self.detaches,
             timers: &mut self.timers,
             rng: &mut self.rng,
             outputs: &mut self.outputs,
@@ -43,6 +45,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) now: Now,
     pub(crate) config: &'a Config,
     pub(crate) connection: &'a Connection,
+    pub(crate) detaches: &'a mut Detaches,
     pub(crate) timers: &'a mut Timers,
     pub(crate) rng: &'a mut fastrand::Rng,
     outputs: &'a mut VecDeque<Output>,
@@ -114,6 +117,7 @@ mod tests {
             Self {
                 connection: Connection::connected_for_test(&config),
                 config,
+                detaches: Detaches::default(),
                 timers: Timers::default(),
                 rng: fastrand::Rng::with_seed(1),
                 outputs: VecDeque::new(),

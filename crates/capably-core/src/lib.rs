@@ -48,6 +48,7 @@ mod client;
 mod config;
 mod connection;
 mod context;
+mod detaches;
 mod errors;
 mod frame_size;
 mod ids;

@@ -8,7 +8,9 @@ use capably_protocol::{
     frame::{Ack, Nack, Publish},
 };
 
-use crate::{Instant, OpId, Outcome, Timer, context::Cx, errors, frame_size};
+use crate::{
+    Instant, OpId, Outcome, Timer, context::Cx, errors, frame_size, presence::AttachmentId,
+};
 
 /// A frame that wants an acknowledgement.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ struct Entry {
     /// The operation that ends with the acknowledgement; none if the client sent the frame on its own.
     op: Option<OpId>,
     frame: ClientFrame,
+    /// The attachment that a presence message was sent for.
+    attachment: Option<AttachmentId>,
     /// Until when the frame may be sent on another connection; `None` for no limit.
     resend_until: Option<Instant>,
 }
@@ -24,11 +28,11 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) enum Settled {
     /// The client sent the frame on its own, and the service did not accept it.
-    Unaccepted { frame: ClientFrame, error: ErrorInfo },
+    Unaccepted { frame: ClientFrame, attachment: Option<AttachmentId>, error: ErrorInfo },
     /// The service accepted operations on objects. The channel applies them, and ends the operation (RTO20).
     Objects { op: OpId, publish: Publish<ObjectMessage>, result: PublishResult },
     /// The service accepted a presence message of the application. The operation has ended.
-    Presence { publish: Publish<PresenceMessage> },
+    Presence { publish: Publish<PresenceMessage>, attachment: Option<AttachmentId> },
 }
 
 /// Frames in the order of their operations. `sent` holds consecutive serials, the last of which is the one
@@ -66,21 +70,31 @@ impl Outbox {
             Ok(frame) if cx.is_connected() => self.send(op, frame, cx),
             Ok(frame) => {
                 self.begin_to_wait(cx);
-                self.queued.push_back(Entry { op: Some(op), frame, resend_until: None });
+                self.queued.push_back(Entry { op: Some(op), ..Entry::new(frame) });
                 cx.limit_wait();
             }
         }
     }
 
     /// Sends a frame, and stores it until it is acknowledged.
-    pub(crate) fn send(
+    fn send(&mut self, op: OpId, frame: ClientFrame, cx: &mut Cx<'_>) {
+        self.begin_to_wait(cx);
+        self.dispatch(Entry { op: Some(op), ..Entry::new(frame) }, cx);
+        self.await_ack(cx);
+    }
+
+    /// Sends a presence message of an attachment, and stores it until it is acknowledged. Without an operation, it enters a
+    /// member again.
+    pub(crate) fn send_presence(
         &mut self,
-        op: impl Into<Option<OpId>>,
+        op: Option<OpId>,
         frame: ClientFrame,
+        attachment: AttachmentId,
         cx: &mut Cx<'_>,
     ) {
         self.begin_to_wait(cx);
-        self.dispatch(Entry { op: op.into(), frame, resend_until: None }, cx);
+        let attachment = Some(attachment);
+        self.dispatch(Entry { op, attachment, ..Entry::new(frame) }, cx);
         self.await_ack(cx);
     }
 
@@ -102,7 +116,8 @@ impl Outbox {
             Err(error) => cx.done(op, Err(error)),
             Ok(frame) => {
                 self.begin_to_wait(cx);
-                self.dispatch(Entry { op: Some(op), frame, resend_until: Some(resend_until) }, cx);
+                let resend_until = Some(resend_until);
+                self.dispatch(Entry { op: Some(op), resend_until, ..Entry::new(frame) }, cx);
                 self.await_ack(cx);
             }
         }
@@ -231,12 +246,16 @@ impl Outbox {
         settled
     }
 
-    /// The members of a channel of which the application has sent a message that is not acknowledged. `own` is the client id
-    /// of a message that has none.
-    pub(crate) fn members_under_way(&self, channel: &str, own: Option<&Str>) -> BTreeSet<Str> {
-        let frames = self.sent.iter().filter(|entry| entry.op.is_some()).map(|entry| &entry.frame);
-        let publishes = frames.filter_map(|frame| match frame {
-            ClientFrame::Presence(publish) if publish.channel == channel => Some(publish),
+    /// The members of an attachment of which the application has sent a message that is not acknowledged. `own` is the client
+    /// id of a message that has none.
+    pub(crate) fn members_under_way(
+        &self,
+        attachment: AttachmentId,
+        own: Option<&Str>,
+    ) -> BTreeSet<Str> {
+        let of = |entry: &&Entry| entry.op.is_some() && entry.attachment == Some(attachment);
+        let publishes = self.sent.iter().filter(of).filter_map(|entry| match &entry.frame {
+            ClientFrame::Presence(publish) => Some(publish),
             _ => None,
         });
         let items = publishes.flat_map(|publish| publish.items.iter());
@@ -267,6 +286,10 @@ impl Outbox {
 }
 
 impl Entry {
+    fn new(frame: ClientFrame) -> Self {
+        Self { op: None, frame, attachment: None, resend_until: None }
+    }
+
     fn settle(
         self,
         result: Result<PublishResult, ErrorInfo>,
@@ -279,11 +302,13 @@ impl Entry {
             }
             (Some(op), ClientFrame::Presence(publish), Ok(result)) => {
                 cx.done(op, Ok(Outcome::Published(result)));
-                settled.push(Settled::Presence { publish });
+                settled.push(Settled::Presence { publish, attachment: self.attachment });
             }
             (Some(op), _, result) => cx.done(op, result.map(Outcome::Published)),
             (None, _, Ok(_)) => {}
-            (None, frame, Err(error)) => settled.push(Settled::Unaccepted { frame, error }),
+            (None, frame, Err(error)) => {
+                settled.push(Settled::Unaccepted { frame, attachment: self.attachment, error });
+            }
         }
     }
 }
@@ -331,7 +356,7 @@ mod tests {
 
         /// As if a frame had been submitted without a connection.
         fn queue(&mut self, op: u64, name: &str) {
-            let entry = Entry { op: Some(OpId(op)), frame: frame(name), resend_until: None };
+            let entry = Entry { op: Some(OpId(op)), ..Entry::new(frame(name)) };
             self.outbox.queued.push_back(entry);
         }
 

@@ -54,6 +54,10 @@ pub(crate) struct Presence {
     channel: ChannelId,
     members: PresenceMap,
     own: LocalMembers,
+    /// How often the channel was detached. Messages of an earlier attachment are not about the members of this one.
+    detached: u32,
+    /// A message was sent on this attachment, by this client or by the one whose connection it recovers.
+    may_have_entered: bool,
     /// The sequence identifier of the sync whose pages are arriving (RTP18a).
     sequence: Option<Str>,
     /// The sync that followed the last attach is complete (RTP13).
@@ -67,17 +71,42 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    pub(crate) fn new(channel: ChannelId) -> Self {
+    /// The presence of a channel; `is_continued` if an earlier client had the channel on a connection that this one recovers.
+    pub(crate) fn new(channel: ChannelId, is_continued: bool) -> Self {
         Self {
             channel,
             members: PresenceMap::default(),
             own: LocalMembers::default(),
+            detached: 0,
+            may_have_entered: is_continued,
             sequence: None,
             synced: false,
             queue: VecDeque::new(),
             attaching: BTreeMap::new(),
             waiting: Vec::new(),
         }
+    }
+
+    /// The present attachment.
+    pub(crate) fn attachment(&self) -> AttachmentId {
+        AttachmentId { channel: self.channel, detached: self.detached }
+    }
+
+    /// Whether the service may have members that this client has entered on the present attachment.
+    pub(crate) fn may_have_members(&self) -> bool {
+        self.may_have_entered || self.own.iter().next().is_some()
+    }
+
+    /// Sends a message of the application on an attached channel.
+    pub(crate) fn send(
+        &mut self,
+        op: OpId,
+        frame: ClientFrame,
+        outbox: &mut Outbox,
+        cx: &mut Cx<'_>,
+    ) {
+        self.may_have_entered = true;
+        outbox.send_presence(Some(op), frame, self.attachment(), cx);
     }
 
     /// Whether the sync that followed the last attach is complete (RTP13).
@@ -149,14 +178,15 @@ impl Presence {
             self.reenter(name, outbox, cx);
         }
         for (op, message) in mem::take(&mut self.queue) {
-            outbox.send(op, presence_frame(name, message), cx);
+            self.send(op, presence_frame(name, message), outbox, cx);
         }
     }
 
     /// Enters the client's own members again (RTP17g). Not those of which a message is under way: it was sent on this
     /// connection before (RTN19a), so an ENTER behind it would undo a LEAVE, and bring back the data before an UPDATE.
     fn reenter(&self, name: &Str, outbox: &mut Outbox, cx: &mut Cx<'_>) {
-        let under_way = outbox.members_under_way(name, cx.connection.identity(cx.config));
+        let attachment = self.attachment();
+        let under_way = outbox.members_under_way(attachment, cx.connection.identity(cx.config));
         for (client_id, member) in self.own.iter() {
             if under_way.contains(client_id) {
                 continue;
@@ -171,7 +201,7 @@ impl Presence {
                 timestamp: None,
                 ..member.clone()
             };
-            outbox.send(None, presence_frame(name, message), cx);
+            outbox.send_presence(None, presence_frame(name, message), attachment, cx);
         }
     }
 
@@ -205,6 +235,8 @@ impl Presence {
             ChannelState::Initialized | ChannelState::Detached | ChannelState::Failed => {
                 self.members.clear();
                 self.own.clear();
+                self.detached += 1;
+                self.may_have_entered = false;
             }
         }
         self.sequence = None;
@@ -228,6 +260,12 @@ impl Presence {
             };
             cx.done(op, Err(error));
         }
+    }
+
+    /// The service did not confirm a detach in time, and the channel is attached as before (RTL5f). Its members may have left
+    /// with their ids, and must be new ones when they enter again.
+    pub(crate) fn detach_timed_out(&mut self) {
+        self.own.forget_ids();
     }
 
     /// The channel is released. Returns the operations to end, without those that attach the channel.
@@ -256,6 +294,13 @@ impl Presence {
             cx.done(op, Err(errors::sync_timed_out()));
         }
     }
+}
+
+/// An attachment of a channel, from one detach to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttachmentId {
+    channel: ChannelId,
+    detached: u32,
 }
 
 /// The frame of a presence message.

@@ -7,8 +7,11 @@ use capably_protocol::{
 
 use super::{Channel, Gap, Place, Request, State};
 use crate::{
-    Batch, ChannelState, ConnectionState, Event, MembersQuery, OpId, Outcome, context::Cx, errors,
-    frame_size, outbox::Outbox, presence::presence_frame,
+    Batch, ChannelState, ConnectionState, Event, MembersQuery, OpId, Outcome,
+    context::Cx,
+    errors, frame_size,
+    outbox::Outbox,
+    presence::{AttachmentId, presence_frame},
 };
 
 impl Channel {
@@ -35,7 +38,9 @@ impl Channel {
         let frame = presence_frame(&self.name, message.clone());
         frame_size::check_size(&frame, cx)?;
         match (self.state(), connection) {
-            (ChannelState::Attached, ConnectionState::Connected) => outbox.send(op, frame, cx),
+            (ChannelState::Attached, ConnectionState::Connected) => {
+                self.presence.send(op, frame, outbox, cx);
+            }
             // With the next connection the channel is attached anew, and the message is sent after that
             // (RTL3d2).
             (
@@ -161,26 +166,29 @@ impl Channel {
         self.presence.sync_timed_out(cx);
     }
 
-    /// The service has acknowledged presence messages. A channel that was detached meanwhile has no members of its own.
+    /// The service has acknowledged presence messages. Those of an earlier attachment are of members that have left with it.
     pub(crate) fn presence_acknowledged(
         &mut self,
         publish: &Publish<PresenceMessage>,
+        attachment: Option<AttachmentId>,
         cx: &Cx<'_>,
     ) {
-        match self.state {
-            State::Initialized | State::Detached | State::Failed => {}
-            State::Attaching { .. }
-            | State::Attached
-            | State::Detaching { .. }
-            | State::Suspended => {
-                self.presence.acknowledged(publish, cx);
-            }
+        if attachment == Some(self.presence.attachment()) {
+            self.presence.acknowledged(publish, cx);
         }
     }
 
-    /// A member could not be entered again (RTP17e).
-    pub(crate) fn reentry_failed(&mut self, client_id: &str, cause: ErrorInfo, cx: &mut Cx<'_>) {
-        self.updated(errors::reentry_failed(client_id, cause), true, cx);
+    /// A member could not be entered again (RTP17e). If the channel was detached meanwhile, it need not be.
+    pub(crate) fn reentry_failed(
+        &mut self,
+        client_id: &str,
+        attachment: Option<AttachmentId>,
+        cause: ErrorInfo,
+        cx: &mut Cx<'_>,
+    ) {
+        if attachment == Some(self.presence.attachment()) {
+            self.updated(errors::reentry_failed(client_id, cause), true, cx);
+        }
     }
 
     /// Whether presence messages count. They do while detaching, too: if the service does not confirm the

@@ -43,6 +43,7 @@ impl Channel {
             // Without a connection no attach is under way at the service (RTL5l).
             (Request::Detach(op), State::Attaching { .. }) if !is_connected => {
                 let attaching = mem::take(&mut self.ops);
+                self.give_up(cx);
                 self.enter(State::Detached, None, cx);
                 for attach in attaching {
                     self.request_done(attach, Err(errors::detached()), cx);
@@ -98,6 +99,7 @@ impl Channel {
                 self.begin_detach(true, cx);
             }
             (Request::Detach(op), State::Attached | State::Suspended) => {
+                self.give_up(cx);
                 self.enter(State::Detached, None, cx);
                 self.request_done(op, Ok(()), cx);
             }
@@ -161,7 +163,7 @@ impl Channel {
     }
 
     pub(super) fn send_attach(&mut self, cx: &mut Cx<'_>) {
-        if !cx.is_connected() {
+        if !cx.is_connected() || cx.detaches.is_owed(&self.name) {
             return;
         }
         self.asked_to_continue();
@@ -190,7 +192,37 @@ impl Channel {
         cx.await_answer(Timer::Detach(self.id));
     }
 
-    pub(super) fn send_detach(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn send_detach(&self, cx: &mut Cx<'_>) {
         cx.send(ClientFrame::Detach { channel: self.name.clone() });
+    }
+
+    /// The DETACH that was owed for an earlier attachment has been sent: ATTACH can follow.
+    pub(crate) fn attach_after_detach(&mut self, cx: &mut Cx<'_>) {
+        if matches!(self.state, State::Attaching { .. }) {
+            self.send_attach(cx);
+        }
+    }
+
+    /// Gives the attachment up without waiting for DETACHED: the channel is released (RTS4a), suspended (RTL5j) or without a
+    /// connection (RTL5l). In the last two cases the service need only know of it if it may have members of the client, which
+    /// would stay for a client that comes back.
+    pub(crate) fn give_up(&self, cx: &mut Cx<'_>) {
+        let may_have_members = self.presence.may_have_members();
+        let is_sent = match self.state {
+            State::Detached | State::Failed => return,
+            State::Attaching { .. } | State::Attached => cx.is_connected(),
+            State::Initialized | State::Suspended => cx.is_connected() && may_have_members,
+            // DETACH has been sent.
+            State::Detaching { .. } if cx.is_connected() => {
+                return cx.detaches.sent(self.name.clone(), may_have_members, cx.now.instant);
+            }
+            State::Detaching { .. } => false,
+        };
+        if is_sent {
+            self.send_detach(cx);
+            cx.detaches.sent(self.name.clone(), may_have_members, cx.now.instant);
+        } else if may_have_members && !cx.is_connected() {
+            cx.detaches.owe(self.name.clone());
+        }
     }
 }

@@ -111,6 +111,9 @@ impl Channel {
         if from_attached && let Some(gap) = self.take_detaching_gap(&error, cx.now.wall) {
             cx.emit(Event::Gap(self.id, Box::new(gap)));
         }
+        if from_attached {
+            self.presence.detach_timed_out();
+        }
         self.enter(state, Some(error.clone()), cx);
         self.settle(Err(error), cx);
     }

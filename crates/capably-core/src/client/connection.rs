@@ -70,7 +70,7 @@ impl Client {
         input: impl FnOnce(&mut Connection, &mut ConnectionCx<'_>),
     ) {
         let mut effects = Vec::new();
-        let Shared { config, connection, timers, rng, outputs: _ } = &mut self.shared;
+        let Shared { config, connection, timers, rng, detaches: _, outputs: _ } = &mut self.shared;
         input(connection, &mut ConnectionCx { now, config, timers, rng, effects: &mut effects });
         for effect in effects {
             self.carry_out(effect, now);
@@ -81,13 +81,13 @@ impl Client {
         match effect {
             Effect::Output(output) => self.shared.outputs.push_back(output),
             Effect::Connected => {
-                // The DETACHs of released channels were sent on an earlier transport: they are not answered.
-                self.channels.forget_released();
+                self.shared.detaches.connected();
                 self.each_channel(now, Channel::connected);
             }
             Effect::Resend { resumed } => {
                 let cx = &mut self.shared.cx(now);
                 self.outbox.resend(resumed, cx);
+                self.channels.send_owed_detaches(cx);
                 self.pings.flush(cx);
             }
             Effect::Disconnected => {
@@ -102,8 +102,12 @@ impl Client {
             Effect::Suspended(error) => {
                 self.each_channel(now, |channel, cx| channel.connection_suspended(&error, cx));
             }
-            Effect::Closed => self.each_channel(now, Channel::connection_closed),
+            Effect::Closed => {
+                self.shared.detaches.clear();
+                self.each_channel(now, Channel::connection_closed);
+            }
             Effect::Failed(error) => {
+                self.shared.detaches.clear();
                 self.each_channel(now, |channel, cx| channel.connection_failed(&error, cx));
             }
             Effect::Reinitialized => self.each_channel(now, Channel::reinitialize),

@@ -7,7 +7,9 @@ use capably_protocol::{
 };
 
 use super::Client;
-use crate::{Now, Outcome, TransportId, connection::Connection, outbox::Settled};
+use crate::{
+    Now, Outcome, TransportId, connection::Connection, outbox::Settled, presence::AttachmentId,
+};
 
 /// An event of a transport.
 #[derive(Debug)]
@@ -52,8 +54,9 @@ impl Client {
             TransportEvent::Broken(error) => self.broken(&error, now),
             // The most frequent frame goes the shortest way, and is not moved.
             TransportEvent::Frame(ServerFrame::Message(delivery)) => {
-                if let Some(channel) = self.channels.named(&delivery.channel) {
-                    channel.deliver(delivery, Vec::new(), &mut self.shared.cx(now));
+                let cx = &mut self.shared.cx(now);
+                if let Some(channel) = self.channels.addressed(&delivery.channel, cx) {
+                    channel.deliver(delivery, Vec::new(), cx);
                 }
             }
             TransportEvent::Frame(frame) => {
@@ -67,42 +70,42 @@ impl Client {
         let cx = &mut shared.cx(now);
         match frame {
             ServerFrame::Message(mut delivery) => {
-                if let Some(channel) = channels.named(&delivery.channel) {
+                if let Some(channel) = channels.addressed(&delivery.channel, cx) {
                     channel.deliver(&mut delivery, Vec::new(), cx);
                 }
             }
             ServerFrame::Presence(delivery) => {
-                if let Some(channel) = channels.named(&delivery.channel) {
+                if let Some(channel) = channels.addressed(&delivery.channel, cx) {
                     channel.deliver_presence(delivery, Vec::new(), cx);
                 }
             }
             ServerFrame::Sync(delivery) => {
-                if let Some(channel) = channels.named(&delivery.channel) {
+                if let Some(channel) = channels.addressed(&delivery.channel, cx) {
                     channel.deliver_sync(delivery, Vec::new(), cx);
                 }
             }
             ServerFrame::Annotation(delivery) => {
-                if let Some(channel) = channels.named(&delivery.channel) {
+                if let Some(channel) = channels.addressed(&delivery.channel, cx) {
                     channel.deliver_annotations(delivery, Vec::new(), cx);
                 }
             }
             ServerFrame::Object(delivery) => {
-                if let Some(channel) = channels.named(&delivery.channel) {
+                if let Some(channel) = channels.addressed(&delivery.channel, cx) {
                     channel.deliver_objects(delivery, cx);
                 }
             }
             ServerFrame::ObjectSync(delivery) => {
-                if let Some(channel) = channels.named(&delivery.channel) {
+                if let Some(channel) = channels.addressed(&delivery.channel, cx) {
                     channel.deliver_object_sync(delivery, cx);
                 }
             }
             ServerFrame::Attached(attached) => {
-                if let Some(channel) = channels.named(&attached.channel) {
+                if let Some(channel) = channels.addressed(&attached.channel, cx) {
                     channel.handle_attached(*attached, outbox, cx);
                 }
             }
             ServerFrame::Detached { channel: name, error } => {
-                if !channels.answers_release(&name)
+                if !cx.detaches.take_answer(&name)
                     && let Some(channel) = channels.named(&name)
                 {
                     channel.handle_detached(error, cx);
@@ -113,7 +116,7 @@ impl Client {
                     self.drive(now, |connection, cx| connection.connection_error(error.error, cx));
                 }
                 Some(name) => {
-                    if let Some(channel) = channels.named(&name) {
+                    if let Some(channel) = channels.addressed(&name, cx) {
                         channel.handle_error(error.error, cx);
                     }
                 }
@@ -149,7 +152,9 @@ impl Client {
     pub(super) fn handle_settled(&mut self, settled: Vec<Settled>, now: Now) {
         for settled in settled {
             match settled {
-                Settled::Unaccepted { frame, error } => self.handle_unaccepted(frame, error, now),
+                Settled::Unaccepted { frame, attachment, error } => {
+                    self.handle_unaccepted(frame, attachment, error, now);
+                }
                 Settled::Objects { op, publish, result } => {
                     let Self { channels, shared, .. } = self;
                     let cx = &mut shared.cx(now);
@@ -158,9 +163,10 @@ impl Client {
                         None => cx.done(op, Ok(Outcome::Published(result))),
                     }
                 }
-                Settled::Presence { publish } => {
+                Settled::Presence { publish, attachment } => {
                     if let Some(channel) = self.channels.named(&publish.channel) {
-                        channel.presence_acknowledged(&publish, &self.shared.cx(now));
+                        let cx = &self.shared.cx(now);
+                        channel.presence_acknowledged(&publish, attachment, cx);
                     }
                 }
             }
@@ -168,13 +174,19 @@ impl Client {
     }
 
     /// A frame that the client sent on its own was not accepted: it enters a member again.
-    fn handle_unaccepted(&mut self, frame: ClientFrame, error: ErrorInfo, now: Now) {
+    fn handle_unaccepted(
+        &mut self,
+        frame: ClientFrame,
+        attachment: Option<AttachmentId>,
+        error: ErrorInfo,
+        now: Now,
+    ) {
         let ClientFrame::Presence(Publish { channel: name, items, .. }) = frame else { return };
         let member = items.first().and_then(|item| item.client_id.as_deref());
         let client_id = member.unwrap_or_default();
         tracing::warn!(channel = &*name, client_id, %error, "a member could not be entered again");
         if let Some(channel) = self.channels.named(&name) {
-            channel.reentry_failed(client_id, error, &mut self.shared.cx(now));
+            channel.reentry_failed(client_id, attachment, error, &mut self.shared.cx(now));
         }
     }
 }

@@ -80,12 +80,12 @@ impl Client {
     ) {
         let error = errors::unreadable(error);
         let Some(name) = frame.channel().cloned() else { return };
-        let Some(channel) = self.channels.named(&name) else { return };
+        let cx = &mut self.shared.cx(now);
+        let Some(channel) = self.channels.addressed(&name, cx) else { return };
         if !matches!(channel.state(), ChannelState::Attached | ChannelState::Detaching) {
             return self.handle_frame(frame, now);
         }
         tracing::error!(channel = &*name, code = error.code.0, %error, "a part of a frame is missing");
-        let cx = &mut self.shared.cx(now);
         let missing = |gap: Gap| gaps.iter().map(|index| (*index, gap.clone())).collect();
         match frame {
             ServerFrame::Message(mut delivery) => {

@@ -44,15 +44,23 @@ impl LocalMembers {
         self.members.iter()
     }
 
+    /// Forgets the ids of the members: the service ignores an ENTER with the id of a member that has left.
+    pub(super) fn forget_ids(&mut self) {
+        self.members.values_mut().for_each(|member| member.id = None);
+    }
+
     /// Removes every member (RTP5a).
     pub(super) fn clear(&mut self) {
         self.members.clear();
     }
 }
 
-/// A message of another connection is older, whatever its serial: serials start at 0 on each connection.
+/// A message of another connection is older, whatever its serial: serials start at 0 on each connection. So is a member
+/// whose id was forgotten.
 fn supersedes(incoming: &PresenceMessage, existing: &PresenceMessage) -> bool {
-    incoming.connection_id != existing.connection_id || newness::is_newer(incoming, existing)
+    incoming.connection_id != existing.connection_id
+        || existing.id.is_none()
+        || newness::is_newer(incoming, existing)
 }
 
 #[cfg(test)]
