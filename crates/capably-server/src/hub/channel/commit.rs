@@ -57,6 +57,9 @@ impl Channels {
             self.keep_meanwhile(position, &proposal);
         }
         let Proposal { channel: name, time, proposer, body } = proposal;
+        if body.is_about_members() {
+            self.presence.next_time(time);
+        }
         let commit = Commit { position, time, at: turn.now.steady_at(time), proposer };
         match body {
             // Members are in memory whether their channel is or not.

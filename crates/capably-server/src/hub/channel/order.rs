@@ -236,7 +236,10 @@ impl Channels {
             Body::Messages(frame) => self.pushes(channel, &frame.items, turn.now),
             _ => Vec::new(),
         };
-        let time = turn.now.wall;
+        let time = match body.is_about_members() {
+            true => self.presence.next_time(turn.now.wall),
+            false => turn.now.wall,
+        };
         let proposal = Proposal { channel: channel.clone(), time, proposer: None, body };
         match &mut self.order {
             Order::Own(clock) => {
@@ -364,7 +367,8 @@ impl Channels {
                     && let Some(body) = self.lapsed_again(&waiting.proposal, position)
                 {
                     let Waiting { proposal, receipt, origin, .. } = waiting;
-                    let again = Proposal { time: turn.now.wall, body, ..proposal };
+                    let time = self.presence.next_time(turn.now.wall);
+                    let again = Proposal { time, body, ..proposal };
                     let ticket = self.submit(again, receipt, Vec::new(), turn);
                     self.set_origin(ticket, origin);
                     return None;

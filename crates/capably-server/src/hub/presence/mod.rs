@@ -42,6 +42,8 @@ pub(crate) struct Presence {
     departures: BTreeSet<(Duration, ConnectionId)>,
     /// In a replay, the owners of the members of each connection.
     replayed: BTreeMap<ConnectionId, Owner>,
+    /// The time of the newest event.
+    newest: Millis,
     /// The number of syncs so far. It makes the serial of each sync unique.
     syncs: u64,
 }
@@ -72,6 +74,13 @@ impl Presence {
             }
         }
         presence
+    }
+
+    /// The time of an event that is proposed now, or of one that was proposed elsewhere. It does not go back when the clock
+    /// does: clients ignore the synthesized LEAVE of a member that seems to have entered later (RTP2b1).
+    pub(crate) fn next_time(&mut self, now: Millis) -> Millis {
+        self.newest = self.newest.max(now);
+        self.newest
     }
 
     /// The names of the channels that have members, in order.
