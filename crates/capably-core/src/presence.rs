@@ -58,6 +58,8 @@ pub(crate) struct Presence {
     detached: u32,
     /// A message was sent on this attachment, by this client or by the one whose connection it recovers.
     may_have_entered: bool,
+    /// The connection on which the attachment began, and the serial of the first frame after that.
+    began: Option<(Str, u64)>,
     /// The sequence identifier of the sync whose pages are arriving (RTP18a).
     sequence: Option<Str>,
     /// The sync that followed the last attach is complete (RTP13).
@@ -79,6 +81,8 @@ impl Presence {
             own: LocalMembers::default(),
             detached: 0,
             may_have_entered: is_continued,
+            // The members of the earlier client count, too.
+            began: is_continued.then(Default::default),
             sequence: None,
             synced: false,
             queue: VecDeque::new(),
@@ -162,6 +166,9 @@ impl Presence {
         outbox: &mut Outbox,
         cx: &mut Cx<'_>,
     ) {
+        if self.began.is_none() {
+            self.began = cx.connection.id.clone().map(|id| (id, outbox.next_serial()));
+        }
         // A sync of the old attachment ends here: its remaining pages will not arrive.
         self.sequence = None;
         self.members.start_sync();
@@ -237,6 +244,7 @@ impl Presence {
                 self.own.clear();
                 self.detached += 1;
                 self.may_have_entered = false;
+                self.began = None;
             }
         }
         self.sequence = None;

@@ -255,3 +255,31 @@ fn members_enter_with_new_ids_after_a_detach_that_the_service_did_not_confirm() 
     bench.client.members(FIRST, MembersQuery::default(), OpId(7), bench.now);
     assert_eq!(bench.did().sent, [], "nobody enters again");
 }
+
+// Spec: RTP5a, RTP17b
+#[test]
+fn a_rewind_does_not_bring_back_a_member_of_an_earlier_attachment() {
+    let mut bench = entered();
+    bench.client.detach(FIRST, OpId(2), bench.now);
+    bench.say(detached());
+    bench.client.attach(FIRST, OpId(3), bench.now);
+    bench.say(attached("ch"));
+    bench.did();
+    // The service sends what was before, and the LEAVE that it made of the DETACH.
+    for (action, id) in
+        [(PresenceAction::Enter, "connection:0:0"), (PresenceAction::Leave, "left:1")]
+    {
+        let event = PresenceMessage {
+            action: Some(action),
+            id: Some(id.into()),
+            client_id: Some("ada".into()),
+            connection_id: Some("connection".into()),
+            timestamp: Some(1),
+            ..PresenceMessage::default()
+        };
+        bench.say(ServerFrame::Presence(Delivery::new("ch", vec![event])));
+    }
+    assert_eq!(resumed(&mut bench), ["attach"]);
+    bench.say(attached("ch"));
+    assert_eq!(bench.did().sent, [], "nobody enters again");
+}

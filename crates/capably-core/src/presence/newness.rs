@@ -21,7 +21,7 @@ pub(super) fn is_synthesized(message: &PresenceMessage) -> bool {
 }
 
 /// The `msgSerial` and index of a message that the member's own connection published (RTP2b2).
-fn place(message: &PresenceMessage) -> Option<(u64, u64)> {
+pub(super) fn place(message: &PresenceMessage) -> Option<(u64, u64)> {
     let connection = message.connection_id.as_deref()?;
     let rest = message.id.as_deref()?.strip_prefix(connection)?.strip_prefix(':')?;
     let (msg_serial, index) = rest.split_once(':')?;

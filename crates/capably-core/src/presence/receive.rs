@@ -4,7 +4,7 @@ use std::mem;
 
 use capably_protocol::{PresenceAction, PresenceMessage, Str};
 
-use super::{LONGEST_SYNC, Presence};
+use super::{LONGEST_SYNC, Presence, newness};
 use crate::{Batch, Event, Outcome, Place, Timer, context::Cx, errors};
 
 impl Presence {
@@ -16,13 +16,26 @@ impl Presence {
         }
         match message.action {
             Some(PresenceAction::Enter | PresenceAction::Update | PresenceAction::Present) => {
-                self.own.put(message.clone());
+                if !self.is_of_earlier_attachment(message) {
+                    self.own.put(message.clone());
+                }
             }
             Some(PresenceAction::Leave) => {
                 self.own.remove(message);
             }
             Some(_) | None => {}
         }
+    }
+
+    /// Whether a message of this connection was sent before the channel was attached. A rewind can bring it again, when its
+    /// member has left with the earlier attachment.
+    fn is_of_earlier_attachment(&self, message: &PresenceMessage) -> bool {
+        let (Some((connection, first)), Some((msg_serial, _))) =
+            (&self.began, newness::place(message))
+        else {
+            return false;
+        };
+        message.connection_id.as_ref() == Some(connection) && msg_serial < *first
     }
 
     /// A decoded presence message. Returns the message to emit; none if it changes no member.
