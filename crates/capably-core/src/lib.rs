@@ -57,6 +57,7 @@ mod outbox;
 mod output;
 mod ping;
 mod presence;
+pub mod push;
 mod state;
 mod time;
 mod timers;

@@ -1,0 +1,85 @@
+//! The states and events of the activation (RSH3).
+
+use capably_protocol::{ErrorInfo, Str};
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, PushCallId};
+
+/// The state of the activation (RSH3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ActivationState {
+    /// The device is not activated (RSH3a).
+    #[default]
+    NotActivated,
+    /// The platform was asked for the address of the device (RSH3b).
+    WaitingForPushDeviceDetails,
+    /// The device is being registered (RSH3c).
+    WaitingForDeviceRegistration,
+    /// The device is registered. A change of its address is sent to the service (RSH3d).
+    WaitingForNewPushDeviceDetails,
+    /// Details of the registered device are being sent (RSH3e).
+    WaitingForRegistrationSync(SyncCause),
+    /// The service has refused or not received details of the registered device (RSH3f).
+    AfterRegistrationSyncFailed,
+    /// The registration is being removed (RSH3g).
+    WaitingForDeregistration(BeforeDeregistration),
+}
+
+/// Why details of the registered device are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncCause {
+    /// A call of `activate`, which gets the result (RSH3e2b).
+    Activate,
+    /// A change of the device. The program is told of the result (RSH3e2c).
+    Change,
+}
+
+/// The state before the removal of a registration, and again after a failure of it (RSH3g3b).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BeforeDeregistration {
+    /// [`ActivationState::NotActivated`], with a device that is registered (RSH3a1c).
+    NotActivated,
+    /// [`ActivationState::WaitingForNewPushDeviceDetails`].
+    WaitingForNewPushDeviceDetails,
+    /// [`ActivationState::AfterRegistrationSyncFailed`].
+    AfterRegistrationSyncFailed,
+}
+
+impl From<BeforeDeregistration> for ActivationState {
+    fn from(before: BeforeDeregistration) -> Self {
+        match before {
+            BeforeDeregistration::NotActivated => Self::NotActivated,
+            BeforeDeregistration::WaitingForNewPushDeviceDetails => {
+                Self::WaitingForNewPushDeviceDetails
+            }
+            BeforeDeregistration::AfterRegistrationSyncFailed => Self::AfterRegistrationSyncFailed,
+        }
+    }
+}
+
+/// The result of a registration (RSH3c2a). It contains a secret, so there is no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+#[allow(missing_debug_implementations, reason = "it has the device's identity token")]
+pub struct DeviceRegistration {
+    /// The token that authenticates the device (RSH8c).
+    pub device_identity_token: Str,
+    /// The client id of the registered device (RSH8f).
+    pub client_id: Option<Str>,
+}
+
+/// An event of the activation, by the name that the specification gives it (RSH3).
+#[derive(Clone)]
+pub(super) enum Event {
+    CalledActivate(PushCallId, Identity),
+    CalledDeactivate(PushCallId),
+    /// The address of the device is known or has changed. The device has it already (RSH8g).
+    GotPushDeviceDetails,
+    GettingPushDeviceDetailsFailed(ErrorInfo),
+    GotDeviceRegistration(DeviceRegistration),
+    GettingDeviceRegistrationFailed(ErrorInfo),
+    /// With a new identity token, if the program's callback has returned one.
+    RegistrationSynced(Option<Str>),
+    SyncRegistrationFailed(ErrorInfo),
+    Deregistered,
+    DeregistrationFailed(ErrorInfo),
+}
