@@ -71,7 +71,7 @@ use std::{fmt, sync::Arc};
 
 use capably_protocol::{ErrorCode, ErrorInfo, Str, TokenDetails};
 
-mod calling;
+pub(crate) mod calling;
 mod clock;
 mod credentials;
 mod obtain;

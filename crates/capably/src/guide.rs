@@ -21,7 +21,8 @@
 //! | receiving deltas instead of whole messages | [`deltas`] |
 //! | encrypting payloads | [`encryption`] |
 //! | statistics | [`statistics`] |
-//! | push notifications | [`rest::push`](crate::rest::push) |
+//! | receiving push notifications, as a device | [`push_devices`] |
+//! | sending push notifications | [`rest::push`](crate::rest::push) |
 //! | errors and retries | [`errors`] |
 //! | payloads as types of your program | [`typed`](crate::typed) |
 #![cfg_attr(
@@ -77,6 +78,9 @@ pub mod presence {}
 
 #[doc = include_str!("guide/objects.md")]
 pub mod objects {}
+
+#[doc = include_str!("guide/push_devices.md")]
+pub mod push_devices {}
 
 #[doc = include_str!("guide/deltas.md")]
 pub mod deltas {}

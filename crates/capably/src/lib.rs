@@ -8,6 +8,7 @@
 //! | authenticate, and issue tokens to clients | [`auth`] |
 //! | encrypt payloads | [`crypto`] |
 //! | keep publishes on disk until the service has them | [`outbox`] |
+//! | become a push device, and receive notifications | [`push`] |
 //! | receive deltas instead of whole messages | [`plugin`] |
 //! | publish and receive types of your program | [`typed`] |
 //! | find out why an operation failed, and what to do | [`Error`] |
@@ -34,6 +35,7 @@ pub mod guide;
 pub mod http;
 pub mod outbox;
 pub mod plugin;
+pub mod push;
 pub mod realtime;
 pub mod rest;
 pub mod transport;

@@ -10,6 +10,7 @@ use crate::{
     outbox::OutboxSlot,
     plugin::VcdiffDecoder,
     proxy::ProxyOption,
+    push::PushOptions,
     transport::Connector,
 };
 
@@ -87,6 +88,7 @@ pub struct ClientOptions {
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) vcdiff: Option<Arc<dyn VcdiffDecoder>>,
     pub(crate) outbox: Option<OutboxSlot>,
+    pub(crate) push: Option<PushOptions>,
 }
 
 impl Default for ClientOptions {
@@ -133,6 +135,7 @@ impl Default for ClientOptions {
             connector: None,
             vcdiff: None,
             outbox: None,
+            push: None,
         }
     }
 }
@@ -284,6 +287,7 @@ impl fmt::Debug for ClientOptions {
             .field("connector", &self.connector.is_some())
             .field("vcdiff", &self.vcdiff)
             .field("outbox", &self.outbox)
+            .field("push", &self.push)
             .finish_non_exhaustive()
     }
 }

@@ -32,6 +32,7 @@
 //! | read the present members | [`presence`] |
 //! | publish to many channels, or read their presence, in one request | [`batch`] |
 //! | administer push notifications | [`push`] |
+//! | become a push device | [`crate::push`] |
 //! | receive push notifications of channels, as a device | [`push_channel`] |
 //! | read statistics | [`Rest::stats`] |
 //! | send a request for which there is no method | [`Rest::request`] |
@@ -70,9 +71,11 @@ pub use publish::RestPublish;
 pub use push::{
     Push, PushAdmin, PushChannelSubscriptions, PushDeviceRegistrations, PushFilter, PushRecipient,
 };
-pub use push_channel::{LocalDevice, PushChannel};
+pub use push_channel::PushChannel;
 pub use query::{Direction, History, Query, QueryItem, Timestamp};
 pub use sdk_proxy::WrapperSdkProxyOptions;
+
+pub use capably_core::push::LocalDevice;
 
 use crate::{
     Auth, ClientOptions, Result, http::BoxFuture, options::Config, outbox,

@@ -1,6 +1,6 @@
 //! The activation state machine (RSH3, RSH4, RSH5).
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, fmt, mem};
 
 use capably_protocol::{ErrorCode, ErrorInfo, JsonObject, Str};
 
@@ -11,9 +11,9 @@ use super::{
     stored::{Remembered, Unsent},
 };
 
-/// A new identity for a device: a unique id, and a secret of at least 32 random bytes in base64 (RSH3a2b).
+/// A new identity for a device: a unique id, and a secret of at least 32 random bytes in base64 (RSH3a2b). `Debug` shows
+/// no secret.
 #[derive(Clone)]
-#[allow(missing_debug_implementations, reason = "it has the device's secret")]
 pub struct Identity {
     /// The id of the device.
     pub id: Str,
@@ -127,8 +127,12 @@ impl PushActivation {
         let is_active = self.remembered.state != ActivationState::NotActivated;
         if device.is_registered() && is_active {
             self.remembered.unsent.client_id = true;
-            self.resume();
-            self.fire(Event::GotPushDeviceDetails);
+            if self.is_dormant {
+                // Sends what was not sent.
+                self.resume();
+            } else {
+                self.fire(Event::GotPushDeviceDetails);
+            }
         } else if self.remembered.state == ActivationState::WaitingForDeviceRegistration {
             // The registration under way may be without it.
             self.remembered.unsent.client_id = true;
@@ -240,50 +244,8 @@ impl PushActivation {
         }
     }
 
-    /// Whether the state has a transition for the event.
     fn handles(&self, event: &Event) -> bool {
-        use ActivationState as State;
-        match event {
-            Event::CalledActivate(..) => match self.remembered.state {
-                State::NotActivated
-                | State::WaitingForPushDeviceDetails
-                | State::WaitingForDeviceRegistration
-                | State::WaitingForNewPushDeviceDetails
-                | State::WaitingForRegistrationSync(SyncCause::Change)
-                | State::AfterRegistrationSyncFailed => true,
-                State::WaitingForRegistrationSync(SyncCause::Activate)
-                | State::WaitingForDeregistration(_) => false,
-            },
-            Event::CalledDeactivate(_) => match self.remembered.state {
-                State::NotActivated
-                | State::WaitingForPushDeviceDetails
-                | State::WaitingForNewPushDeviceDetails
-                | State::AfterRegistrationSyncFailed
-                | State::WaitingForDeregistration(_) => true,
-                State::WaitingForDeviceRegistration | State::WaitingForRegistrationSync(_) => false,
-            },
-            Event::GotPushDeviceDetails => match self.remembered.state {
-                State::NotActivated
-                | State::WaitingForPushDeviceDetails
-                | State::WaitingForNewPushDeviceDetails
-                | State::AfterRegistrationSyncFailed => true,
-                State::WaitingForDeviceRegistration
-                | State::WaitingForRegistrationSync(_)
-                | State::WaitingForDeregistration(_) => false,
-            },
-            Event::GettingPushDeviceDetailsFailed(_) => {
-                self.remembered.state == State::WaitingForPushDeviceDetails
-            }
-            Event::GotDeviceRegistration(_) | Event::GettingDeviceRegistrationFailed(_) => {
-                self.remembered.state == State::WaitingForDeviceRegistration
-            }
-            Event::RegistrationSynced(_) | Event::SyncRegistrationFailed(_) => {
-                matches!(self.remembered.state, State::WaitingForRegistrationSync(_))
-            }
-            Event::Deregistered | Event::DeregistrationFailed(_) => {
-                matches!(self.remembered.state, State::WaitingForDeregistration(_))
-            }
-        }
+        event.is_handled_in(self.remembered.state)
     }
 
     fn transition(&mut self, event: Event) {
@@ -606,8 +568,14 @@ impl PushActivation {
     }
 }
 
-impl std::fmt::Debug for PushActivation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PushActivation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PushActivation")
             .field("state", &self.remembered.state)
             .field("device", &self.remembered.device)

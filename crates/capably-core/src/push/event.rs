@@ -1,5 +1,7 @@
 //! The states and events of the activation (RSH3).
 
+use std::fmt;
+
 use capably_protocol::{ErrorInfo, Str};
 use serde::{Deserialize, Serialize};
 
@@ -57,14 +59,21 @@ impl From<BeforeDeregistration> for ActivationState {
     }
 }
 
-/// The result of a registration (RSH3c2a). It contains a secret, so there is no `Debug`.
+/// The result of a registration (RSH3c2a). `Debug` shows no token.
 #[derive(Clone, PartialEq, Eq)]
-#[allow(missing_debug_implementations, reason = "it has the device's identity token")]
 pub struct DeviceRegistration {
     /// The token that authenticates the device (RSH8c).
     pub device_identity_token: Str,
     /// The client id of the registered device (RSH8f).
     pub client_id: Option<Str>,
+}
+
+impl fmt::Debug for DeviceRegistration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceRegistration")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An event of the activation, by the name that the specification gives it (RSH3).
@@ -82,4 +91,50 @@ pub(super) enum Event {
     SyncRegistrationFailed(ErrorInfo),
     Deregistered,
     DeregistrationFailed(ErrorInfo),
+}
+
+impl Event {
+    /// Whether the state has a transition for the event. Without one, the event waits (RSH4).
+    pub(super) fn is_handled_in(&self, state: ActivationState) -> bool {
+        use ActivationState as State;
+        match self {
+            Self::CalledActivate(..) => match state {
+                State::NotActivated
+                | State::WaitingForPushDeviceDetails
+                | State::WaitingForDeviceRegistration
+                | State::WaitingForNewPushDeviceDetails
+                | State::WaitingForRegistrationSync(SyncCause::Change)
+                | State::AfterRegistrationSyncFailed => true,
+                State::WaitingForRegistrationSync(SyncCause::Activate)
+                | State::WaitingForDeregistration(_) => false,
+            },
+            Self::CalledDeactivate(_) => match state {
+                State::NotActivated
+                | State::WaitingForPushDeviceDetails
+                | State::WaitingForNewPushDeviceDetails
+                | State::AfterRegistrationSyncFailed
+                | State::WaitingForDeregistration(_) => true,
+                State::WaitingForDeviceRegistration | State::WaitingForRegistrationSync(_) => false,
+            },
+            Self::GotPushDeviceDetails => match state {
+                State::NotActivated
+                | State::WaitingForPushDeviceDetails
+                | State::WaitingForNewPushDeviceDetails
+                | State::AfterRegistrationSyncFailed => true,
+                State::WaitingForDeviceRegistration
+                | State::WaitingForRegistrationSync(_)
+                | State::WaitingForDeregistration(_) => false,
+            },
+            Self::GettingPushDeviceDetailsFailed(_) => state == State::WaitingForPushDeviceDetails,
+            Self::GotDeviceRegistration(_) | Self::GettingDeviceRegistrationFailed(_) => {
+                state == State::WaitingForDeviceRegistration
+            }
+            Self::RegistrationSynced(_) | Self::SyncRegistrationFailed(_) => {
+                matches!(state, State::WaitingForRegistrationSync(_))
+            }
+            Self::Deregistered | Self::DeregistrationFailed(_) => {
+                matches!(state, State::WaitingForDeregistration(_))
+            }
+        }
+    }
 }

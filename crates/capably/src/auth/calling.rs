@@ -28,12 +28,12 @@ impl ClientNumber {
 }
 
 /// The clients whose auth callbacks started the current task.
-pub(super) fn callers() -> Vec<ClientNumber> {
+pub(crate) fn callers() -> Vec<ClientNumber> {
     CALLERS.try_with(Clone::clone).unwrap_or_default()
 }
 
 /// Runs work that the auth callbacks of these clients have started.
-pub(super) async fn led_to_by<T>(callers: Vec<ClientNumber>, work: impl Future<Output = T>) -> T {
+pub(crate) async fn led_to_by<T>(callers: Vec<ClientNumber>, work: impl Future<Output = T>) -> T {
     CALLERS.scope(callers, work).await
 }
 

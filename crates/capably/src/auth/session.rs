@@ -256,7 +256,10 @@ impl Session {
             renewal.end(Ok(proof));
             renewal.abort();
         }
-        Ok((details, state.generation))
+        let generation = state.generation;
+        drop(state);
+        pipeline.identified();
+        Ok((details, generation))
     }
 
     /// Whether a token with these options, or with the client's own, comes from an auth callback.
@@ -439,10 +442,13 @@ async fn renew(
         session.config.options.clock.now(),
     );
     tracing::debug!(generation = state.generation, "the token was renewed");
-    Ok(Proof::Token {
+    let proof = Proof::Token {
         token: state.token.as_ref().map(|details| details.token.clone()).unwrap_or_default(),
         generation: state.generation,
-    })
+    };
+    drop(state);
+    pipeline.identified();
+    Ok(proof)
 }
 
 /// A message if the token is for another client than this client id (RSA15a).

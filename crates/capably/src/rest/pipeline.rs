@@ -26,6 +26,7 @@ use crate::{
         BuiltinClient, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
     },
     options::Config,
+    push::PushDevice,
     random,
     sync::lock,
 };
@@ -59,8 +60,10 @@ pub(crate) struct Pipeline {
     /// The agents of a wrapper SDK (RSC7d7).
     wrapper: Option<String>,
     session: Arc<Session>,
-    /// The program as a push device (RSH8).
+    /// The program as a push device, as far as it is known (RSH8).
     device: Arc<Mutex<Option<LocalDevice>>>,
+    /// The push device of the client's options.
+    push: Option<Arc<PushDevice>>,
     /// Ends with the last handle and the last pending call.
     life: Option<watch::Sender<()>>,
 }
@@ -76,8 +79,20 @@ impl Pipeline {
         let session = Arc::new(Session::new(Arc::clone(&config)));
         let (hosts, device) = (Arc::default(), Arc::default());
         let max_frame_size = Arc::new(AtomicUsize::new(config.options.max_frame_size));
+        let push = config.options.push.clone().map(|options| Arc::new(PushDevice::new(options)));
         let life = Some(watch::Sender::new(()));
-        Self { config, client, hosts, max_frame_size, agent, wrapper: None, session, device, life }
+        Self {
+            config,
+            client,
+            hosts,
+            max_frame_size,
+            agent,
+            wrapper: None,
+            session,
+            device,
+            push,
+            life,
+        }
     }
 
     /// A pipeline with the same state for the calls of a wrapper SDK (WP5, WP6).
@@ -119,8 +134,20 @@ impl Pipeline {
         &self.session
     }
 
-    /// The program as a push device.
-    pub(super) fn device(&self) -> MutexGuard<'_, Option<LocalDevice>> {
+    /// The push device of the client's options.
+    pub(crate) fn push_device(&self) -> Option<&PushDevice> {
+        self.push.as_deref()
+    }
+
+    /// The client may be identified by now, by a token or by its connection (RSA7b2, RSA7b3).
+    pub(crate) fn identified(&self) {
+        if let Some(push) = &self.push {
+            push.identified(self);
+        }
+    }
+
+    /// The program as a push device, as far as it is known.
+    pub(crate) fn device(&self) -> MutexGuard<'_, Option<LocalDevice>> {
         lock(&self.device)
     }
 
@@ -352,7 +379,9 @@ impl Pipeline {
         if let Some(authorization) = &sent.authorization {
             header("Authorization", authorization.clone());
         }
-        if let Some(client_id) = &options.client_id {
+        // Without credentials there is nobody whose client id this could be.
+        if let Some(client_id) = options.client_id.as_ref().filter(|_| sent.authorization.is_some())
+        {
             header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));
         }
         for (name, value) in &call.headers {

@@ -10,7 +10,7 @@
 //! | subscribe devices to the notifications of channels | [`PushChannelSubscriptions`] |
 //! | push to all push subscribers of a channel | publish a message with `push` among its [extras](super::RestPublish::extras) |
 //!
-//! A program that is itself a device uses [`push_channel`](super::push_channel).
+//! A program that is itself a device uses [`push`](crate::push).
 //!
 //! A device has an id, and may belong to a client. A push to a client goes to all of its devices. A channel has push
 //! subscribers only in a namespace with push enabled.
@@ -90,7 +90,7 @@ use capably_protocol::{
     DeviceDetails, ErrorCode, JsonObject, PushChannelSubscription, Str, codec::encode_body,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     call::{Call, escape},
@@ -116,6 +116,10 @@ pub struct Push {
 impl Push {
     pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
         Self { pipeline }
+    }
+
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
     }
 
     /// The administration of push notifications. It needs the capability `push-admin` (RSH1).
@@ -174,7 +178,7 @@ fn not_empty(value: Value, name: &str) -> Result<JsonObject> {
     }
 }
 
-/// The recipient of a notification. An address may contain secrets, so `Debug` shows nothing of it.
+/// The recipient of a notification: a client, a device, or the address of a device. An address may contain secrets, so `Debug` shows nothing of it.
 #[derive(Clone, PartialEq)]
 pub struct PushRecipient(Value);
 
@@ -191,6 +195,38 @@ impl PushRecipient {
         Self(Value::Object(
             [("deviceId".to_owned(), Value::String(device_id.into()))].into_iter().collect(),
         ))
+    }
+
+    /// The address of an app on a device with Firebase Cloud Messaging, by its registration token.
+    pub fn fcm(registration_token: impl Into<String>) -> Self {
+        Self(json!({"transportType": "fcm", "registrationToken": registration_token.into()}))
+    }
+
+    /// The address of an app on a device with Apple Push Notification service, by its device token in hexadecimal.
+    pub fn apns(device_token: impl Into<String>) -> Self {
+        Self(json!({"transportType": "apns", "deviceToken": device_token.into()}))
+    }
+
+    /// An address that receives pushes as messages named `__ably_push__` on a channel. They are published with this API
+    /// key, by the service itself. For tests, and for programs without a push service.
+    pub fn ably_channel(channel: impl Into<String>, key: impl Into<String>) -> Self {
+        Self(json!({
+            "transportType": "ablyChannel", "channel": channel.into(), "ablyKey": key.into(),
+        }))
+    }
+
+    /// The address, with its members.
+    ///
+    /// # Errors
+    /// Code 40000 for one that is empty, not an object, or without a `transportType`.
+    pub(crate) fn into_address(self) -> Result<JsonObject> {
+        let address = not_empty(self.0, "address")?;
+        if address.get("transportType").is_some_and(Value::is_string) {
+            return Ok(address);
+        }
+        let message = "the address of a push device has no `transportType`";
+        Err(Error::new(ErrorCode::BAD_REQUEST, 400, message)
+            .with_remedy("make it with `PushRecipient::fcm`, `apns` or `ably_channel`"))
     }
 }
 

@@ -61,6 +61,10 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+/// Finds further parameters of a query when it is awaited.
+pub(super) type Prepare =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<(&'static str, String)>>> + Send + Sync>;
+
 /// A query before it is sent. Awaiting it reads the first page; the page has links to the other pages.
 ///
 /// # Errors
@@ -75,6 +79,7 @@ pub struct Query<T> {
     start: Option<Millis>,
     end: Option<Millis>,
     limit: Option<u32>,
+    prepare: Option<Prepare>,
     items: PhantomData<fn() -> T>,
 }
 
@@ -91,8 +96,15 @@ impl<T> Query<T> {
             start: None,
             end: None,
             limit: None,
+            prepare: None,
             items: PhantomData,
         }
+    }
+
+    /// Adds parameters that are known only when the query is awaited.
+    pub(super) fn prepared(mut self, prepare: Prepare) -> Self {
+        self.prepare = Some(prepare);
+        self
     }
 
     /// A query for this path. It fails when awaited if the path is an error.
@@ -252,8 +264,12 @@ impl<T: QueryItem> IntoFuture for Query<T> {
     type Output = Result<PaginatedResult<T>>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
+            if let Some(prepare) = self.prepare.take() {
+                let params = prepare().await?.into_iter();
+                self.params.splice(0..0, params.map(|(name, value)| (name.to_owned(), value)));
+            }
             let call = self.call()?;
             let cipher = self.cipher;
             let decode = move |reply: &Reply| T::read(reply, cipher.as_ref());
@@ -269,6 +285,7 @@ impl<T> Clone for Query<T> {
             path: self.path.clone(),
             cipher: self.cipher.clone(),
             params: self.params.clone(),
+            prepare: self.prepare.clone(),
             items: PhantomData,
             ..*self
         }

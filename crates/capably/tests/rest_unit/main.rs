@@ -24,6 +24,7 @@ mod pages;
 mod presence;
 mod publish;
 mod push;
+mod push_activation;
 mod push_channels;
 mod request;
 mod stats;

@@ -19,7 +19,7 @@ fn device() -> LocalDevice {
         id: "test-device-001".into(),
         client_id: Some("test-client".into()),
         device_identity_token: Some("test-device-identity-token".into()),
-        device_secret: None,
+        ..LocalDevice::default()
     }
 }
 

@@ -103,6 +103,7 @@ impl Driver {
         pipeline.follow(away.then_some(host));
         if current == ConnectionState::Connected {
             pipeline.session().confirm(self.core.confirmed_client_id().cloned());
+            pipeline.identified();
             pipeline
                 .limit_bodies(usize::try_from(self.core.max_frame_size()).unwrap_or(usize::MAX));
             let details = self.core.connection_details();

@@ -68,6 +68,32 @@ fn a_change_that_was_not_sent_is_sent_by_the_next_process() {
     assert!(matches!(steps[1], PushOutput::Request(_, request) if request == update), "{steps:?}");
 }
 
+// Spec: RSH8d, RSH8e
+#[test]
+fn a_client_that_is_identified_in_a_later_process_is_sent_once() {
+    for state in ALL_STATES {
+        let mut activation = left_in(state);
+        activation.identified(Some(&"ada".into()));
+        assert_eq!(activation.device().client_id.as_deref(), Some("ada"));
+        let requests = outputs(&mut activation).len();
+        let expected = match state {
+            ActivationState::NotActivated
+            | ActivationState::WaitingForPushDeviceDetails
+            | ActivationState::WaitingForDeviceRegistration => 0,
+            ActivationState::WaitingForNewPushDeviceDetails
+            | ActivationState::WaitingForRegistrationSync(_)
+            | ActivationState::AfterRegistrationSyncFailed
+            | ActivationState::WaitingForDeregistration(_) => 1,
+        };
+        assert_eq!(requests, expected, "{state:?}");
+        if state == ActivationState::WaitingForNewPushDeviceDetails {
+            let request = activation.awaited.unwrap();
+            activation.handle_sync(request, Ok(None));
+            assert_eq!(outputs(&mut activation), [PushOutput::Updated(Ok(()))]);
+        }
+    }
+}
+
 /// What is stored for an active device, to be changed.
 fn active() -> Value {
     serde_json::from_slice(&stored_in(ActivationState::WaitingForNewPushDeviceDetails)).unwrap()
@@ -77,7 +103,7 @@ fn restore(stored: &Value) -> PushActivation {
     PushActivation::restore(Some(&serde_json::to_vec(stored).unwrap()), profile())
 }
 
-// Spec: RSH8a1, RSH8j
+// Spec: RSH8a1
 #[test]
 fn a_device_that_cannot_be_read_is_discarded_with_its_state() {
     let whole = stored_in(ActivationState::WaitingForNewPushDeviceDetails);
