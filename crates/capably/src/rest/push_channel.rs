@@ -44,7 +44,10 @@ use capably_core::push::LocalDevice;
 use capably_protocol::{ErrorCode, PushChannelSubscription, Str};
 
 use super::{
-    PushChannelSubscriptions, Rest, RestChannel, call::Call, pipeline::Pipeline, query::Query,
+    PushChannelSubscriptions, Rest, RestChannel,
+    call::Call,
+    pipeline::Pipeline,
+    query::{Prepared, Query},
 };
 use crate::{Error, Result, http::BoxFuture, push::PushDevice};
 
@@ -141,7 +144,8 @@ impl PushChannel {
                 ];
                 let client_id = push.client_id(&device);
                 params.extend(client_id.map(|client_id| ("clientId", client_id.to_string())));
-                Ok(params)
+                // The service shows the subscriptions of a device only to the device, and to administrators.
+                Ok(Prepared { params, device })
             })
         }))
     }

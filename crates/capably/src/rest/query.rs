@@ -2,6 +2,7 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::SystemTime};
 
+use capably_core::push::LocalDevice;
 use capably_protocol::{
     Annotation, CipherParams, Data, DeviceDetails, ErrorCode, Message, Millis, PresenceMessage,
     PushChannelSubscription, Stats, StatsUnit, Str, encoding,
@@ -61,9 +62,14 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Finds further parameters of a query when it is awaited.
-pub(super) type Prepare =
-    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<(&'static str, String)>>> + Send + Sync>;
+/// The part of a query that is known only when it is awaited.
+pub(super) type Prepare = Arc<dyn Fn() -> BoxFuture<'static, Result<Prepared>> + Send + Sync>;
+
+/// Further parameters of a query, and the device that sends it (RSH6).
+pub(super) struct Prepared {
+    pub(super) params: Vec<(&'static str, String)>,
+    pub(super) device: LocalDevice,
+}
 
 /// A query before it is sent. Awaiting it reads the first page; the page has links to the other pages.
 ///
@@ -101,7 +107,7 @@ impl<T> Query<T> {
         }
     }
 
-    /// Adds parameters that are known only when the query is awaited.
+    /// Adds what is known only when the query is awaited.
     pub(super) fn prepared(mut self, prepare: Prepare) -> Self {
         self.prepare = Some(prepare);
         self
@@ -266,11 +272,15 @@ impl<T: QueryItem> IntoFuture for Query<T> {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            if let Some(prepare) = self.prepare.take() {
-                let params = prepare().await?.into_iter();
-                self.params.splice(0..0, params.map(|(name, value)| (name.to_owned(), value)));
-            }
-            let call = self.call()?;
+            let call = match self.prepare.take() {
+                None => self.call()?,
+                Some(prepare) => {
+                    let Prepared { params, device } = prepare().await?;
+                    let params = params.into_iter().map(|(name, value)| (name.to_owned(), value));
+                    self.params.splice(0..0, params);
+                    self.call()?.authenticated_as(&device)
+                }
+            };
             let cipher = self.cipher;
             let decode = move |reply: &Reply| T::read(reply, cipher.as_ref());
             PaginatedResult::load(self.pipeline, call, decode).await

@@ -3,11 +3,12 @@
 use std::sync::{Arc, mpsc};
 
 use capably::{
-    Annotation, BatchPublishSpec, ClientOptions, Message, PushChannelSubscription, Rest, StatsUnit,
-    TokenDetails,
+    Annotation, BatchPublishSpec, ClientOptions, DevicePlatform, Message, PushChannelSubscription,
+    Rest, StatsUnit, TokenDetails,
     auth::RevocationTarget,
     blocking::{Wait, WaitEach},
     http::HttpMethod,
+    push::{MemoryPushStorage, PushOptions},
     rest::{PushFilter, PushRecipient},
 };
 use capably_server::Server;
@@ -221,4 +222,27 @@ fn every_call_has_a_wait_method() {
     // Each call sent a request, except the signing of a token request and the pages after the last.
     assert_eq!(http.requests().len(), 36);
     assert!(http.requests().iter().all(|request| request.header("Ably-Agent").is_some()));
+}
+
+// Spec: RSH2a, RSH2b, RSH7a, RSH7c
+#[test]
+fn a_push_device_is_activated_without_a_runtime() {
+    let (_runtime, server, _clients) = server();
+    for binary in [true, false] {
+        let address = PushRecipient::ably_channel("inbox", server.key());
+        let push = PushOptions::new(DevicePlatform::Android, MemoryPushStorage::new(), address);
+        let options = ClientOptions::new(server.key()).endpoint(server.endpoint());
+        let options = options.port(server.port()).tls(false).use_binary_protocol(binary);
+        let rest = Rest::new(options.push(push)).unwrap();
+        rest.push().activate().wait().unwrap();
+        let device = rest.push().device().wait().unwrap();
+        assert!(device.is_registered());
+        let registrations = rest.push().admin().device_registrations();
+        assert_eq!(registrations.get(&device.id).wait().unwrap().id, device.id);
+        let subscriptions = rest.channels().get("c").push().list_subscriptions();
+        assert!(subscriptions.wait().unwrap().items().is_empty());
+        rest.push().update_recipient(PushRecipient::fcm("t")).wait().unwrap();
+        rest.push().deactivate().wait().unwrap();
+        assert_eq!(registrations.get(&device.id).wait().unwrap_err().code().0, 40400);
+    }
 }

@@ -16,6 +16,7 @@ mod pagination;
 mod presence;
 mod proxy;
 mod publish;
+mod push_activation;
 mod push_admin;
 mod push_channels;
 mod revoke_tokens;

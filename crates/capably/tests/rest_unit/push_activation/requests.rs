@@ -310,6 +310,7 @@ async fn a_later_process_uses_the_device_without_activating_it() {
             assert_eq!(request.param(name).as_deref(), Some(value), "{name}");
         }
         assert_eq!(request.param("clientId"), None);
+        assert_eq!(request.header("X-Ably-DeviceToken"), Some("identity"));
 
         let http = service_with("POST", respond(201, json!({"channel": "c", "deviceId": "d"})));
         let rest = http.rest_with(format.push(push(&storage)));
