@@ -1,9 +1,11 @@
 //! A proxy between clients and a service, which injects the faults.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -14,7 +16,7 @@ use futures_util::future::Either;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
-    body::Incoming,
+    body::{Body, Frame as BodyFrame, Incoming},
     client::conn::http1,
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
@@ -355,7 +357,10 @@ impl Target {
             Err(WsError::Http(answer)) => {
                 let (head, body) = answer.into_parts();
                 let body = Bytes::from(body.unwrap_or_default());
-                Err(answer_of(head.status, &head.headers, body, false))
+                let mut response = Response::new(reply::whole(body));
+                *response.status_mut() = head.status;
+                *response.headers_mut() = end_to_end(&head.headers, false);
+                Err(response)
             }
             Err(problem) => {
                 tracing::debug!(%problem, "the service did not open a WebSocket");
@@ -400,7 +405,7 @@ impl Target {
     /// Forwards a request to the service, and returns its response.
     async fn forward(&self, head: Parts, body: Incoming) -> Result<Response, Response> {
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-            let mut response = Response::default();
+            let mut response = Response::new(reply::whole(Bytes::new()));
             *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
             response
         })?;
@@ -414,23 +419,34 @@ impl Target {
         let stream = self.connect().await?;
         let exchange = async {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            let answered = async {
-                let (head, body) = sender.send_request(request).await?.into_parts();
-                let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, body))
-            };
-            tokio::pin!(answered);
-            tokio::select! {
-                answer = &mut answered => answer,
+            let mut connection = Box::pin(connection);
+            let sent = sender.send_request(request);
+            tokio::pin!(sent);
+            let answer = tokio::select! {
+                answer = &mut sent => answer?,
                 // The connection has ended, but the sender may still have the response that it read before.
-                _ = connection => answered.await,
+                _ = &mut connection => sent.await?,
+            };
+            let (head, body) = answer.into_parts();
+            if is_stream(&head.headers) {
+                return Ok((head, Streamed { connection: Some(connection), body }.into_body()));
             }
+            let body = Limited::new(body, MAX_BODY).collect();
+            tokio::pin!(body);
+            let body = tokio::select! {
+                body = &mut body => body?,
+                _ = &mut connection => body.await?,
+            };
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, reply::whole(body.to_bytes())))
         };
         let (head, body) = exchange.await.map_err(|problem| {
             tracing::debug!(%problem, "the service sent no response");
             bad_gateway()
         })?;
-        Ok(answer_of(head.status, &head.headers, body, is_head))
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = end_to_end(&head.headers, is_head);
+        Ok(response)
     }
 
     async fn connect(&self) -> Result<TcpStream, Response> {
@@ -458,7 +474,7 @@ impl script::Response {
         let mut response = match &self.body {
             script::Body::Value(value) => Reply::value(status, format, value).into_response(),
             script::Body::Bytes(bytes) => {
-                let mut response = Response::new(Full::new(bytes.clone()));
+                let mut response = Response::new(reply::whole(bytes.clone()));
                 *response.status_mut() = status;
                 response
             }
@@ -474,16 +490,47 @@ impl script::Response {
     }
 }
 
-/// A service's answer, for the client.
-fn answer_of(status: StatusCode, headers: &HeaderMap, body: Bytes, is_head: bool) -> Response {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = end_to_end(headers, is_head);
-    response
+/// Whether a response has no end: its body is passed on as it comes.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|it| {
+        it.starts_with("text/event-stream") || it.starts_with("application/x-ndjson")
+    })
+}
+
+/// The body of a stream, with the connection that it comes from.
+struct Streamed {
+    /// None once it has ended.
+    connection: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
+    body: Incoming,
+}
+
+impl Streamed {
+    fn into_body(self) -> reply::Body {
+        reply::Body::Right(self.boxed_unsync())
+    }
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<BodyFrame<Bytes>>>> {
+        let this = self.get_mut();
+        let ended = this.connection.as_mut().map(|connection| connection.as_mut().poll(cx));
+        if ended.is_some_and(|ended| ended.is_ready()) {
+            this.connection = None;
+        }
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        frame.map(|frame| frame.map(|frame| frame.map_err(io::Error::other)))
+    }
 }
 
 fn bad_gateway() -> Response {
-    let mut response = Response::default();
+    let mut response = Response::new(reply::whole(Bytes::new()));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response
 }

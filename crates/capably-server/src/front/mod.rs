@@ -2,7 +2,8 @@
 //!
 //! - [`listener`] accepts connections, and [`http`] reads requests from them;
 //! - [`router`] sends a request to [`rest`] or, when it opens a WebSocket, to [`socket`];
-//! - both give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
+//! - [`stream`] answers a request for an event stream, which is a transport without a way back;
+//! - all give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
 //! - [`cluster`] is what the server does as one node of several;
 //! - `console` is the web page of operators, with the feature `console`;
 //! - [`operating`] answers operators, and drains the server;
@@ -22,6 +23,7 @@ mod rest;
 mod router;
 mod shared;
 pub(crate) mod socket;
+mod stream;
 
 #[cfg(feature = "console")]
 pub(crate) use self::listener::serve_stream;

@@ -1,4 +1,4 @@
-//! The router: every request goes to the WebSocket side, to the REST side, or to the operator's.
+//! The router: every request goes to the WebSocket side, to the event streams, to the REST side, or to the operator's.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,6 +17,7 @@ use super::{
     operating::{self, Operating},
     rest::{self, observation::Observation},
     socket::{Upgrade, upgrade},
+    stream,
 };
 use crate::hub::error;
 
@@ -54,6 +55,11 @@ pub(super) async fn handle(
                 refuse(format, &error)
             }
         }
+    } else if stream::answers(&head.method, path) {
+        stream::open(shared, &head, &query).await.unwrap_or_else(|error| {
+            metrics.refused(&error, 1);
+            refuse(format, &error)
+        })
     } else {
         let observation = Observation::start(&head);
         let answer = rest::answer(shared, &head, &query, format, body);

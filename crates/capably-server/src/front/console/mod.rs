@@ -22,13 +22,16 @@ mod sessions;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use hyper::{body::Incoming, http::request::Parts};
+use hyper::{StatusCode, body::Incoming, http::request::Parts};
 
 pub(crate) use self::faults::FaultAccess;
 pub(in crate::front) use self::frames::Recorder;
 pub(crate) use self::relayed::Note;
 use self::{overview::Overview, relayed::Relayed, sessions::Sessions};
-use super::{Shared, http::reply::Response};
+use super::{
+    Shared,
+    http::reply::{Reply, Response},
+};
 use crate::hub::{Now, secret::Secret};
 
 /// The path of the page. Everything else of the console is below it.
@@ -109,7 +112,9 @@ pub(crate) async fn respond(
     body: Incoming,
     peer: Option<IpAddr>,
 ) -> Response {
-    let Some(console) = &shared.console else { return Response::default() };
+    let Some(console) = &shared.console else {
+        return Reply::empty(StatusCode::OK).into_response();
+    };
     let reply = if let Err(error) = origin::check(&head.headers, console.is_loopback) {
         api::refuse(&error)
     } else {

@@ -13,11 +13,14 @@ use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::reply::Response;
+use super::{reply::Response, stalled::Stalled};
 use crate::service::Stop;
 
 /// How long the head of a request may take to arrive. An idle connection is closed after the same time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client may read nothing of a response.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -65,7 +68,7 @@ pub(crate) async fn serve_http<H: Handle>(
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Stalled::new(stream, STALL_TIMEOUT)), service);
         let mut stopping = pin!(stop.requested());
         let mut is_stopping = false;
         // hyper's own upgrade would hide the TCP stream behind a box with dynamic calls.
@@ -82,7 +85,7 @@ pub(crate) async fn serve_http<H: Handle>(
             return None;
         }
         let http1::Parts { io, read_buf, .. } = connection.into_parts();
-        (io.into_inner(), read_buf)
+        (io.into_inner().into_inner(), read_buf)
     };
     let upgrade = slot.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     Some(Upgraded { stream, already_read, upgrade })

@@ -4,3 +4,4 @@ pub(crate) mod connection;
 pub(super) mod cors;
 pub(crate) mod query;
 pub(crate) mod reply;
+mod stalled;

@@ -1,8 +1,10 @@
 //! HTTP responses in either format.
 
+use std::io;
+
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Format, codec};
-use http_body_util::Full;
+use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, StatusCode,
     header::{self, HeaderName, HeaderValue},
@@ -10,19 +12,26 @@ use hyper::{
 use serde::Serialize;
 use serde_json::json;
 
-pub(crate) type Response = hyper::Response<Full<Bytes>>;
+pub(crate) type Response = hyper::Response<Body>;
+
+/// The body of a response: known as a whole, or sent as it comes into being.
+pub(crate) type Body = Either<Full<Bytes>, StreamingBody>;
+
+pub(crate) type StreamingBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A response before it is sent. Its body may have new keys, so it has no `Debug`.
 pub(crate) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// Sent in place of `body`.
+    streaming: Option<StreamingBody>,
 }
 
 impl Reply {
     /// A reply without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), streaming: None }
     }
 
     /// A body that is already encoded in `format`.
@@ -37,6 +46,13 @@ impl Reply {
     pub(crate) fn plain(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Self {
         let mut reply = Self::empty(status).header(header::CONTENT_TYPE, content_type);
         reply.body = body.into();
+        reply
+    }
+
+    /// A body of this type that is sent as it comes into being.
+    pub(crate) fn streaming(content_type: &str, body: StreamingBody) -> Self {
+        let mut reply = Self::empty(StatusCode::OK).header(header::CONTENT_TYPE, content_type);
+        reply.streaming = Some(body);
         reply
     }
 
@@ -90,11 +106,20 @@ impl Reply {
     }
 
     pub(crate) fn into_response(self) -> Response {
-        let mut response = Response::new(Full::new(self.body));
+        let body = match self.streaming {
+            Some(streaming) => Either::Right(streaming),
+            None => whole(self.body),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response
     }
+}
+
+/// A body that is known as a whole.
+pub(crate) fn whole(body: Bytes) -> Body {
+    Either::Left(Full::new(body))
 }
 
 /// The text with a question mark for each character that a header cannot have.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The counts of one connection. Dropping it counts the end of the connection.
-pub(super) struct ConnectionCounts {
+pub(in crate::front) struct ConnectionCounts {
     shared: Arc<Shared>,
     transport: TransportId,
     /// Whether the client was sent CONNECTED. A client that was refused is not counted as a connection.
@@ -29,7 +29,7 @@ struct Written {
 }
 
 impl ConnectionCounts {
-    pub(super) fn new(shared: Arc<Shared>, transport: TransportId) -> Self {
+    pub(in crate::front) fn new(shared: Arc<Shared>, transport: TransportId) -> Self {
         Self {
             shared,
             transport,
@@ -53,7 +53,7 @@ impl ConnectionCounts {
     }
 
     /// The item was taken from the outbox.
-    pub(super) fn taken(&mut self, item: &Item) {
+    pub(in crate::front) fn taken(&mut self, item: &Item) {
         self.written.messages += match item {
             Item::Broadcast(broadcast) => broadcast.volume().count,
             Item::Frame(frame) => self.frame(frame),
@@ -61,12 +61,12 @@ impl ConnectionCounts {
     }
 
     /// A WebSocket message of `bytes` bytes was written.
-    pub(super) fn written(&mut self, bytes: usize) {
+    pub(in crate::front) fn written(&mut self, bytes: usize) {
         self.written.bytes += bytes;
     }
 
     /// A batch of items was written.
-    pub(super) fn sent(&mut self) {
+    pub(in crate::front) fn sent(&mut self) {
         let Written { messages, bytes } = std::mem::take(&mut self.written);
         self.metrics().realtime(self.transport.0).sent(messages, bytes as u64);
     }
@@ -109,12 +109,12 @@ impl ConnectionCounts {
     }
 
     /// Why the connection has ended.
-    pub(super) fn ending(&self) -> Ending {
+    pub(in crate::front) fn ending(&self) -> Ending {
         self.ending
     }
 
     /// The client does not answer, or reads nothing.
-    pub(super) fn is_unresponsive(&mut self) {
+    pub(in crate::front) fn is_unresponsive(&mut self) {
         self.ending = Ending::Unresponsive;
     }
 

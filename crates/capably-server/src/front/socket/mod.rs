@@ -1,8 +1,9 @@
 //! WebSockets of realtime clients: a request opens one, a session serves it to its end.
 
-mod counting;
+pub(super) mod counting;
 mod heartbeat;
 pub(super) mod outbox;
+pub(super) mod registration;
 pub(super) mod session;
 #[cfg(feature = "console")]
 mod tap;

@@ -124,6 +124,11 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// Moves what is in the queue to the end of `items`.
+    pub(in crate::front) fn take(&self, items: &mut VecDeque<Item>) {
+        items.append(&mut self.lock().queue);
+    }
+
     /// The session has written `bytes` of the frames that it took.
     pub(in crate::front) fn written(&self, bytes: usize) {
         let mut state = self.lock();

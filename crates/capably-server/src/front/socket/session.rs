@@ -30,20 +30,15 @@ use super::{
     counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
     outbox::{Item, Outbox, Taken},
+    registration::Registration,
     upgrade::Upgrade,
     websocket::{Received, WebSocket},
 };
 #[cfg(feature = "console")]
 use crate::front::operating::ClientFacts;
 use crate::{
-    front::{
-        Shared,
-        app::{AppHandle, Pressure},
-        operating::TransportEntry,
-        random,
-        shared::TransportPlace,
-    },
-    hub::{ConnectRequest, Need, Now, Refusal, TransportId, error},
+    front::{Shared, app::Pressure, random},
+    hub::{ConnectRequest, Need, Refusal, error},
 };
 
 /// Most frames of a client that are given to the hub under one lock.
@@ -570,49 +565,6 @@ async fn refuse(shared: &Shared, mut socket: WebSocket, format: Format, error: E
     };
     socket.send(kind(format), 256, |out| codec::encode_server_frame(format, &frame, out));
     socket.close().await;
-}
-
-/// A transport in its app and in the server. Dropping it removes the transport from both, however the session ends.
-struct Registration {
-    shared: Arc<Shared>,
-    app: Arc<AppHandle>,
-    transport: TransportId,
-    outbox: Arc<Outbox>,
-    _place: TransportPlace,
-}
-
-impl Registration {
-    fn new(shared: Arc<Shared>, app: Arc<AppHandle>, place: TransportPlace) -> Self {
-        let transport = shared.new_transport();
-        let outbox = Outbox::new(shared.max_queue);
-        app.add_transport(transport, Arc::clone(&outbox));
-        Self { shared, app, transport, outbox, _place: place }
-    }
-
-    /// The client is connected: a drain gives it up from now on.
-    fn connected(&self, now: Now, #[cfg(feature = "console")] client: Option<Arc<ClientFacts>>) {
-        let Self { shared, app, transport, outbox, .. } = self;
-        let entry = TransportEntry {
-            app: Arc::clone(app),
-            outbox: Arc::clone(outbox),
-            #[cfg(feature = "console")]
-            client,
-        };
-        shared.operating.transports.add(*transport, entry);
-        // The server may have closed to new clients since it accepted the request. Then the drain may have made its list
-        // before the transport was on it.
-        if !shared.operating.readiness.accepts_clients() {
-            let error = error::shutting_down();
-            app.with(|hub, outputs| hub.disconnect(*transport, error, now, outputs));
-        }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.app.remove_transport(self.transport, self.shared.now());
-        self.shared.operating.transports.remove(self.transport);
-    }
 }
 
 fn kind(format: Format) -> Kind {

@@ -200,6 +200,7 @@ impl App {
         outputs: &mut Vec<Output>,
     ) -> Option<Need> {
         let connection = self.connections.on_transport(transport)?;
+        connection.queue_emptied();
         let sent = outputs.len();
         let need = self.channels.fill(&connection.session(transport), outputs);
         self.count(&outputs[sent..], now);

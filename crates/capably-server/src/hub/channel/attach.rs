@@ -34,6 +34,8 @@ pub(crate) struct Session<'a> {
     pub(crate) attached: &'a mut Attachments,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
     pub(crate) start: &'a mut Option<(Str, Position)>,
+    /// The bytes of replays that were queued since the queue was known to be empty.
+    pub(crate) replayed: &'a mut usize,
 }
 
 impl Session<'_> {
@@ -149,8 +151,9 @@ impl Channels {
                 let has_sync = subscriber.objects.is_some();
                 channel.subscribe(transport, view, subscriber);
                 if backlog || has_sync {
-                    let replay = Replay::new(session, presence);
-                    replay.begin(&attach.channel, &attachment, channel, turn.outputs);
+                    let replay = Replay::beginning(session, presence);
+                    let bytes = replay.begin(&attach.channel, &attachment, channel, turn.outputs);
+                    *session.replayed += bytes;
                 }
             }
         }

@@ -114,6 +114,8 @@ impl Channels {
                 replay.fill(name, attachment, channel, outputs);
             }
             if replay.budget == 0 {
+                // Also when this channel's replay is complete: that of the next one may not be.
+                outputs.push(Output::Behind(session.transport));
                 break;
             }
         }
@@ -163,18 +165,27 @@ impl<'a> Replay<'a> {
         Self { session, presence, budget: STEP, need: None }
     }
 
-    /// Begins the replay of an attachment. If it needs entries from the engine, it goes on like one that is behind.
+    /// A step of a replay that begins: behind those that wait in the queue already, so that a client that attaches to many
+    /// channels at once gets no more than the others.
+    pub(super) fn beginning(session: &'a Session<'a>, presence: &'a mut Presence) -> Self {
+        let budget = STEP.saturating_sub(*session.replayed);
+        Self { budget, ..Self::new(session, presence) }
+    }
+
+    /// Begins the replay of an attachment, and returns how many bytes of it were queued. If it needs entries from the engine, it goes on like one that is behind.
     pub(super) fn begin(
         mut self,
         name: &Str,
         attachment: &Attachment,
         channel: &mut Channel,
         outputs: &mut Vec<Output>,
-    ) {
+    ) -> usize {
+        let before = self.budget;
         self.fill(name, attachment, channel, outputs);
         if self.need.is_some() {
             outputs.push(Output::Behind(self.session.transport));
         }
+        before - self.budget
     }
 
     /// Continues the replay of one attachment.

@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     detaching: Option<Ticket>,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
     start: Option<(Str, Position)>,
+    /// The bytes of replays that were queued since the queue was known to be empty.
+    replayed: usize,
     pace: Pace,
     /// The rates of channels for which the token limits them.
     channel_paces: ChannelPaces,
@@ -107,6 +109,7 @@ impl Connection {
             is_foreign: false,
             detaching: None,
             start: None,
+            replayed: 0,
             pace: Pace::default(),
             channel_paces: ChannelPaces::default(),
         }
@@ -141,7 +144,13 @@ impl Connection {
             may_have_members: self.may_have_members,
             attached: &mut self.attached,
             start: &mut self.start,
+            replayed: &mut self.replayed,
         }
+    }
+
+    /// The queue of the transport is empty.
+    pub(crate) fn queue_emptied(&mut self) {
+        self.replayed = 0;
     }
 
     /// Starts to use a transport. The connection has a new key from then on (RTN15e).
@@ -154,6 +163,7 @@ impl Connection {
         // The client sends its DETACH again.
         self.detaching = None;
         self.start = None;
+        self.replayed = 0;
     }
 
     /// The CONNECTED for the transport in use.
