@@ -379,7 +379,7 @@ async fn a_reader_counts_as_a_connection_and_a_subscriber_until_it_has_gone() {
 #[tokio::test]
 async fn a_slow_reader_is_cut_and_goes_on_from_its_last_event() {
     const MESSAGES: usize = 400;
-    let server = builder().max_queue(256 * 1024).start().await.unwrap();
+    let server = builder().max_queue(1024 * 1024).start().await.unwrap();
     let mut stream = open(&server, "channels=a").await;
     let mut other = open(&server, "channels=a").await;
     stream.first_id().await;
@@ -416,6 +416,27 @@ async fn a_slow_reader_is_cut_and_goes_on_from_its_last_event() {
     for number in seen..MESSAGES {
         assert_eq!(stream.event().await.json()["name"], number.to_string());
     }
+}
+
+#[tokio::test]
+async fn replays_of_many_channels_do_not_fill_the_queue_of_a_reader() {
+    const CHANNELS: usize = 12;
+    let server = builder().max_queue(1024 * 1024).start().await.unwrap();
+    let data = "x".repeat(60_000);
+    let names: Vec<_> = (0..CHANNELS).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        for _ in 0..5 {
+            publish(&server, Format::MsgPack, name, json!({"data": data})).await;
+        }
+    }
+    // 3.6 MB.
+    let mut stream = open(&server, &format!("rewind=5&channels={}", names.join(","))).await;
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..5 * CHANNELS {
+        let event = stream.event_named("message").await;
+        *seen.entry(event.json()["channel"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(seen.into_values().collect::<Vec<_>>(), [5; CHANNELS]);
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ pub(crate) use self::{
         occupancy::Occupancy,
         order::{Proposed, Ticket},
         replay::Rewind,
+        view::params_of,
     },
     connection::{ConnectRequest, receive::refuse::Refusal},
     ids::{NodeId, TransportHash, TransportId},

@@ -46,13 +46,17 @@ impl EventStream {
 
     /// The next event.
     pub(crate) async fn event(&mut self) -> StreamEvent {
-        loop {
-            let block = self.block().await.expect("the stream has ended");
-            let event = parse(&block);
-            if !event.name.is_empty() {
-                return event;
+        let event = async {
+            loop {
+                let block = self.block().await.expect("the stream has ended");
+                let event = parse(&block);
+                if !event.name.is_empty() {
+                    return event;
+                }
             }
-        }
+        };
+        // Keepalives are no events.
+        timeout(2 * PATIENCE, event).await.expect("no event arrived")
     }
 
     /// The next event, which has this name.

@@ -111,6 +111,14 @@ impl View {
     }
 }
 
+/// The parameters that a name sets in its qualifier. Checks the name.
+///
+/// # Errors
+/// Code 40010 for an invalid name, 40021 for a metachannel.
+pub(crate) fn params_of(name: &str) -> Result<Params, ErrorInfo> {
+    Ok(View::parse(name)?.map_or_else(Params::new, |view| view.params))
+}
+
 /// A copy of the frame without its channel and its items.
 fn head<T>(delivery: &Delivery<T>) -> Delivery<T> {
     Delivery {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use capably_protocol::{Format, codec};
+use capably_protocol::{Format, ServerFrame, codec};
 
 use super::Entry;
 use super::volume::Volume;
@@ -19,12 +19,20 @@ pub(crate) struct Broadcast {
     size: usize,
     json: OnceLock<Vec<u8>>,
     msgpack: OnceLock<Vec<u8>>,
+    /// The items in another form, one text each.
+    rendered: OnceLock<Vec<String>>,
 }
 
 impl Broadcast {
     pub(crate) fn new(entry: Arc<Entry>) -> Arc<Self> {
         let size = entry.size();
-        Arc::new(Self { entry, size, json: OnceLock::new(), msgpack: OnceLock::new() })
+        Arc::new(Self {
+            entry,
+            size,
+            json: OnceLock::new(),
+            msgpack: OnceLock::new(),
+            rendered: OnceLock::new(),
+        })
     }
 
     /// The approximate size of the frame, in bytes.
@@ -54,13 +62,18 @@ impl Broadcast {
         codec::encode_server_frame(format, self.entry.frame(), out);
     }
 
+    /// The items as `render` makes them from the frame, one text each. They are made once, and all transports share them.
+    pub(crate) fn rendered(&self, render: impl FnOnce(&ServerFrame) -> Vec<String>) -> &[String] {
+        self.rendered.get_or_init(|| render(self.frame()))
+    }
+
     /// The number of items, and the size of their payloads.
     pub(crate) fn volume(&self) -> Volume {
         self.entry.volume()
     }
 
     /// The frame itself.
-    pub(crate) fn frame(&self) -> &capably_protocol::ServerFrame {
+    pub(crate) fn frame(&self) -> &ServerFrame {
         self.entry.frame()
     }
 }
