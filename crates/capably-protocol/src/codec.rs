@@ -1,5 +1,6 @@
 //! Bytes to frames and back, as JSON text or MessagePack.
 
+mod batch;
 pub(crate) mod frame;
 pub(crate) mod json;
 pub(crate) mod msgpack;
@@ -16,6 +17,7 @@ use crate::{
     PresenceMessage, PublishResult, ServerFrame, Str,
     lenient::{self, FromMap},
 };
+pub use batch::{FrameBatch, split_frames};
 use frame::FrameOut;
 pub use salvage::{Damaged, salvage_client_frame, salvage_server_frame, split_items};
 

@@ -246,7 +246,7 @@ fn readable_members<L: Layout>(key: &[u8], value: &[u8], limits: &Limits) -> Vec
 }
 
 /// The result of `each` for each element; `None` when the bytes are not an array, or an array that is too long.
-fn each_element<'a, L: Layout>(
+pub(super) fn each_element<'a, L: Layout>(
     array: &'a [u8],
     mut each: impl FnMut(&'a [u8]) -> &'a [u8],
 ) -> Option<Vec<&'a [u8]>> {

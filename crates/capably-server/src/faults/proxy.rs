@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use futures_util::future::Either;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
-    body::{Body, Frame as BodyFrame, Incoming},
+    body::{Body as _, Incoming},
     client::conn::http1,
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
@@ -44,6 +44,7 @@ use crate::front::console;
 use crate::{
     ServerError,
     front::http::{
+        body::{Body, Pieces},
         connection::{Handle, Upgraded, serve_http},
         query::Query,
         reply::{self, Reply, Response},
@@ -357,7 +358,7 @@ impl Target {
             Err(WsError::Http(answer)) => {
                 let (head, body) = answer.into_parts();
                 let body = Bytes::from(body.unwrap_or_default());
-                let mut response = Response::new(reply::whole(body));
+                let mut response = Response::new(body.into());
                 *response.status_mut() = head.status;
                 *response.headers_mut() = end_to_end(&head.headers, false);
                 Err(response)
@@ -405,7 +406,7 @@ impl Target {
     /// Forwards a request to the service, and returns its response.
     async fn forward(&self, head: Parts, body: Incoming) -> Result<Response, Response> {
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-            let mut response = Response::new(reply::whole(Bytes::new()));
+            let mut response = Response::default();
             *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
             response
         })?;
@@ -429,7 +430,10 @@ impl Target {
             };
             let (head, body) = answer.into_parts();
             if is_stream(&head.headers) {
-                return Ok((head, Streamed { connection: Some(connection), body }.into_body()));
+                return Ok((
+                    head,
+                    Body::Stream(Box::new(Streamed { connection: Some(connection), body })),
+                ));
             }
             let body = Limited::new(body, MAX_BODY).collect();
             tokio::pin!(body);
@@ -437,7 +441,7 @@ impl Target {
                 body = &mut body => body?,
                 _ = &mut connection => body.await?,
             };
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, reply::whole(body.to_bytes())))
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, Body::from(body.to_bytes())))
         };
         let (head, body) = exchange.await.map_err(|problem| {
             tracing::debug!(%problem, "the service sent no response");
@@ -474,7 +478,7 @@ impl script::Response {
         let mut response = match &self.body {
             script::Body::Value(value) => Reply::value(status, format, value).into_response(),
             script::Body::Bytes(bytes) => {
-                let mut response = Response::new(reply::whole(bytes.clone()));
+                let mut response = Response::new(bytes.clone().into());
                 *response.status_mut() = status;
                 response
             }
@@ -505,32 +509,28 @@ struct Streamed {
     body: Incoming,
 }
 
-impl Streamed {
-    fn into_body(self) -> reply::Body {
-        reply::Body::Right(self.boxed_unsync())
-    }
-}
-
-impl Body for Streamed {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<BodyFrame<Bytes>>>> {
-        let this = self.get_mut();
-        let ended = this.connection.as_mut().map(|connection| connection.as_mut().poll(cx));
+impl Pieces for Streamed {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let ended = self.connection.as_mut().map(|connection| connection.as_mut().poll(cx));
         if ended.is_some_and(|ended| ended.is_ready()) {
-            this.connection = None;
+            self.connection = None;
         }
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        frame.map(|frame| frame.map(|frame| frame.map_err(io::Error::other)))
+        loop {
+            return Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => Some(Ok(piece)),
+                    // Trailers.
+                    Err(_) => continue,
+                },
+                Some(Err(problem)) => Some(Err(io::Error::other(problem))),
+                None => None,
+            });
+        }
     }
 }
 
 fn bad_gateway() -> Response {
-    let mut response = Response::new(reply::whole(Bytes::new()));
+    let mut response = Response::default();
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response
 }

@@ -16,7 +16,7 @@ use super::{
         reply::Response,
     },
     router,
-    socket::{Upgrade, session::Session},
+    socket::{Opening, session::Session},
 };
 use crate::{
     hub::error,
@@ -26,6 +26,8 @@ use crate::{
 /// Serves until the server is to stop. Then every client gets a DISCONNECTED (80003).
 pub(crate) async fn serve(listener: Sockets, mut stop: Stop, shared: Arc<Shared>) {
     let stopping = stop.clone();
+    let sessions = Arc::clone(&shared.comets);
+    let comets = sessions.accept();
     let mut tasks = JoinSet::new();
     let keepers = [
         tasks.spawn(Arc::clone(&shared).keep_time()),
@@ -37,7 +39,7 @@ pub(crate) async fn serve(listener: Sockets, mut stop: Stop, shared: Arc<Shared>
     .await;
     keepers.iter().for_each(AbortHandle::abort);
     shared.end_all(&ServerFrame::Disconnected { error: Some(error::shutting_down()) });
-    drain(tasks).await;
+    tokio::join!(drain(tasks), drain(comets.finish()));
 }
 
 /// Serves one connection of a client.
@@ -53,7 +55,7 @@ async fn open(stream: TcpStream, stop: Stop, shared: Arc<Shared>) -> Option<Box<
     let peer = stream.peer_addr().ok().map(|address| address.ip());
     let handler = Handler { shared: Arc::clone(&shared), peer };
     let Upgraded { stream, already_read, upgrade } = serve_http(stream, stop, &handler).await?;
-    Session::open(shared, stream, &already_read, upgrade).await
+    Session::over_websocket(shared, stream, &already_read, upgrade).await
 }
 
 struct Handler {
@@ -63,12 +65,12 @@ struct Handler {
 }
 
 impl Handle for Handler {
-    type Upgrade = Upgrade;
+    type Upgrade = Opening;
 
     async fn handle(
         &self,
         request: Request<Incoming>,
-        upgrade: &mut Option<Upgrade>,
+        upgrade: &mut Option<Opening>,
     ) -> Option<Response> {
         Some(router::handle(&self.shared, request, self.peer, upgrade).await)
     }

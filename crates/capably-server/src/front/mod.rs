@@ -3,6 +3,7 @@
 //! - [`listener`] accepts connections, and [`http`] reads requests from them;
 //! - [`router`] sends a request to [`rest`] or, when it opens a WebSocket, to [`socket`];
 //! - [`stream`] answers a request for an event stream, which is a transport without a way back;
+//! - [`comet`] has the requests that carry the frames of a client without a WebSocket;
 //! - all give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
 //! - [`cluster`] is what the server does as one node of several;
 //! - `console` is the web page of operators, with the feature `console`;
@@ -12,6 +13,7 @@
 mod app;
 mod clock;
 pub(crate) mod cluster;
+mod comet;
 #[cfg(feature = "console")]
 pub(crate) mod console;
 mod credentials;

@@ -1,4 +1,5 @@
-//! The router: every request goes to the WebSocket side, to the event streams, to the REST side, or to the operator's.
+//! The router: every request goes to the WebSocket side, to comet, to the event streams, to the REST side, or to the
+//! operator's.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,7 +9,7 @@ use hyper::{Method, Request, body::Incoming, header, http::request::Parts};
 #[cfg(feature = "console")]
 use super::console;
 use super::{
-    Shared,
+    Shared, comet,
     http::{
         cors,
         query::Query,
@@ -16,7 +17,7 @@ use super::{
     },
     operating::{self, Operating},
     rest::{self, observation::Observation},
-    socket::{Upgrade, upgrade},
+    socket::{Opening, upgrade},
     stream,
 };
 use crate::hub::error;
@@ -30,7 +31,7 @@ pub(super) async fn handle(
         expect(unused_variables, reason = "only the console wants it")
     )]
     peer: Option<IpAddr>,
-    upgrade: &mut Option<Upgrade>,
+    upgrade: &mut Option<Opening>,
 ) -> Response {
     let (head, body) = request.into_parts();
     let Operating { metrics, readiness, metrics_on_main_port, .. } = &shared.operating;
@@ -60,6 +61,12 @@ pub(super) async fn handle(
             metrics.refused(&error, 1);
             refuse(format, &error)
         })
+    } else if comet::answers(&head) {
+        comet::answer(shared, &head, &query, body).await.unwrap_or_else(|refused| {
+            tracing::debug!(code = refused.error.code.0, "a request of comet is refused");
+            metrics.refused(&refused.error, 1);
+            refused.into_reply(format)
+        })
     } else {
         let observation = Observation::start(&head);
         let answer = rest::answer(shared, &head, &query, format, body);
@@ -87,7 +94,7 @@ fn accept_client(
     shared: &Shared,
     head: &Parts,
     query: &Query,
-) -> Result<(Reply, Upgrade), ErrorInfo> {
+) -> Result<(Reply, Opening), ErrorInfo> {
     // As a response to the handshake, and not over the WebSocket as other refusals: a load balancer can then send the
     // same request to another node. A client without a load balancer tries its other hosts (RSC15l3).
     if !shared.operating.readiness.accepts_clients() {

@@ -16,6 +16,7 @@ use super::{
     app::{AppHandle, Apps, Log},
     clock::Clock,
     cluster::{Cluster, Events},
+    comet::sessions::CometSessions,
     operating::Operating,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) port: u16,
     /// The metrics, the readiness and the open transports of the server.
     pub(crate) operating: Operating,
+    /// The clients without a WebSocket.
+    pub(super) comets: Arc<CometSessions>,
     #[cfg(feature = "console")]
     pub(crate) console: Option<super::console::Console>,
     /// Most bytes in the outbox of one client.
@@ -92,6 +95,7 @@ impl Shared {
             endpoint,
             port,
             operating: Operating::default(),
+            comets: Arc::default(),
             #[cfg(feature = "console")]
             console: None,
             max_queue,

@@ -381,6 +381,20 @@ pub(crate) fn bad_connection() -> ErrorInfo {
     error(80018, 400, "the connection cannot be resumed: its key is unknown or has expired")
 }
 
+/// A request of comet for a session that this server does not have.
+pub(crate) fn no_comet() -> ErrorInfo {
+    error(
+        80018,
+        400,
+        "this server has no comet session with the connection key: resume the connection",
+    )
+}
+
+/// A connection key of another app.
+pub(crate) fn other_app() -> ErrorInfo {
+    error(40102, 401, "the credentials are of another app than the connection")
+}
+
 /// A client that reads more slowly than messages arrive.
 pub(crate) fn too_slow() -> ErrorInfo {
     error(80020, 400, "the client does not read as fast as messages arrive for it")

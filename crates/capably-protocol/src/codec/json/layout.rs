@@ -12,6 +12,7 @@ use super::{
     },
     read_frame,
 };
+use crate::lenient::MAX_ITEMS;
 
 /// JSON text, for [`Layout`].
 pub(in crate::codec) struct JsonLayout;
@@ -82,6 +83,39 @@ impl Layout for JsonLayout {
 
     fn read(bytes: Vec<u8>, limits: &Limits) -> Result<FrameIn, DecodeError> {
         read_frame(&bytes.into(), limits)
+    }
+}
+
+impl JsonLayout {
+    /// The elements of an array of objects. They are not checked further: an object that is not valid JSON is an element,
+    /// too, if its braces and quotes match.
+    ///
+    /// `None` when the bytes are not one array, when an element is no object, and for more than [`MAX_ITEMS`].
+    pub(in crate::codec) fn objects(array: &[u8]) -> Option<Vec<&[u8]>> {
+        let mut text = Text { rest: array };
+        let mut objects = Vec::new();
+        if !text.eat(b'[') {
+            return None;
+        }
+        if !text.eat(b']') {
+            loop {
+                let object = text.value();
+                if !object.starts_with(b"{")
+                    || !object.ends_with(b"}")
+                    || objects.len() == MAX_ITEMS
+                {
+                    return None;
+                }
+                objects.push(object);
+                if text.eat(b']') {
+                    break;
+                }
+                if !text.eat(b',') {
+                    return None;
+                }
+            }
+        }
+        text.rest.trim_ascii().is_empty().then_some(objects)
     }
 }
 

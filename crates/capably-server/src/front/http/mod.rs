@@ -1,5 +1,6 @@
 //! The parts of HTTP that the REST side, the WebSocket upgrade and the fault proxy share.
 
+pub(crate) mod body;
 pub(crate) mod connection;
 pub(super) mod cors;
 pub(crate) mod query;

@@ -1,10 +1,7 @@
 //! HTTP responses in either format.
 
-use std::io;
-
 use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Format, codec};
-use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, StatusCode,
     header::{self, HeaderName, HeaderValue},
@@ -12,47 +9,42 @@ use hyper::{
 use serde::Serialize;
 use serde_json::json;
 
+use super::body::{Body, Pieces};
+
 pub(crate) type Response = hyper::Response<Body>;
-
-/// The body of a response: known as a whole, or sent as it comes into being.
-pub(crate) type Body = Either<Full<Bytes>, StreamingBody>;
-
-pub(crate) type StreamingBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A response before it is sent. Its body may have new keys, so it has no `Debug`.
 pub(crate) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
-    /// Sent in place of `body`.
-    streaming: Option<StreamingBody>,
+    body: Body,
 }
 
 impl Reply {
     /// A reply without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new(), streaming: None }
+        Self { status, headers: HeaderMap::new(), body: Body::default() }
     }
 
     /// A body that is already encoded in `format`.
-    pub(crate) fn encoded(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
+    pub(crate) fn encoded(status: StatusCode, format: Format, body: impl Into<Bytes>) -> Self {
         // Exactly this type, with no charset: clients choose their decoder by it.
         let mut reply = Self::empty(status).header(header::CONTENT_TYPE, format.content_type());
-        reply.body = body.into();
+        reply.body = body.into().into();
+        reply
+    }
+
+    /// A body of this type in pieces.
+    pub(crate) fn stream(content_type: &str, pieces: Box<dyn Pieces>) -> Self {
+        let mut reply = Self::empty(StatusCode::OK).header(header::CONTENT_TYPE, content_type);
+        reply.body = Body::Stream(pieces);
         reply
     }
 
     /// A body of this type, for readers that know no format of the protocol.
     pub(crate) fn plain(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Self {
         let mut reply = Self::empty(status).header(header::CONTENT_TYPE, content_type);
-        reply.body = body.into();
-        reply
-    }
-
-    /// A body of this type that is sent as it comes into being.
-    pub(crate) fn streaming(content_type: &str, body: StreamingBody) -> Self {
-        let mut reply = Self::empty(StatusCode::OK).header(header::CONTENT_TYPE, content_type);
-        reply.streaming = Some(body);
+        reply.body = body.into().into();
         reply
     }
 
@@ -87,9 +79,9 @@ impl Reply {
         self.status
     }
 
-    /// The size of the body, in bytes.
+    /// The size of the body, in bytes; 0 if it is a stream.
     pub(crate) fn size(&self) -> usize {
-        self.body.len()
+        self.body.size()
     }
 
     /// With a header added.
@@ -106,24 +98,15 @@ impl Reply {
     }
 
     pub(crate) fn into_response(self) -> Response {
-        let body = match self.streaming {
-            Some(streaming) => Either::Right(streaming),
-            None => whole(self.body),
-        };
-        let mut response = Response::new(body);
+        let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response
     }
 }
 
-/// A body that is known as a whole.
-pub(crate) fn whole(body: Bytes) -> Body {
-    Either::Left(Full::new(body))
-}
-
 /// The text with a question mark for each character that a header cannot have.
-fn in_ascii(text: &str) -> String {
+pub(crate) fn in_ascii(text: &str) -> String {
     let plain = |character: char| character == ' ' || character.is_ascii_graphic();
     text.chars().map(|character| if plain(character) { character } else { '?' }).collect()
 }
@@ -144,11 +127,12 @@ pub(crate) fn accepted(headers: &HeaderMap, format_parameter: Option<&str>) -> F
 
 /// The format of the request's body: its `Content-Type`, or JSON.
 pub(crate) fn content_type(headers: &HeaderMap) -> Format {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(format_of_type)
-        .unwrap_or(Format::Json)
+    named_type(headers).unwrap_or(Format::Json)
+}
+
+/// The format that the `Content-Type` of the request names.
+pub(crate) fn named_type(headers: &HeaderMap) -> Option<Format> {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(format_of_type)
 }
 
 fn format_of_type(text: &str) -> Option<Format> {

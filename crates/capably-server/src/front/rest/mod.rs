@@ -129,7 +129,6 @@ fn counted_app(
 ///
 /// # Errors
 /// Code 40009 with status 413 for a larger body, 50003 with status 408 for one that is late, 40000 for one that ends early.
-#[cfg(feature = "console")]
 pub(super) async fn body(body: Incoming, limit: usize) -> Result<Bytes, ErrorInfo> {
     let read = timeout(BODY_TIMEOUT, read_body(body, limit)).await;
     read.map_err(|_| error::request_timeout())?

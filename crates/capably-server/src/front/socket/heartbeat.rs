@@ -39,6 +39,14 @@ impl Heartbeat {
         }
     }
 
+    /// The heartbeats for a client that cannot get pings of a WebSocket.
+    pub(super) fn without_pings(self) -> Self {
+        match self {
+            Self::Pings => Self::Frames,
+            own @ (Self::Frames | Self::Bounce(_)) => own,
+        }
+    }
+
     /// The interval of heartbeats for a client that accepts a silence of `max_idle_interval`. A client that must answer
     /// has more time for it.
     pub(super) fn interval(&self, max_idle_interval: Duration) -> Duration {

@@ -1,7 +1,10 @@
-//! WebSockets of realtime clients: a request opens one, a session serves it to its end.
+//! Transports of realtime clients: a request opens one, a session serves it to its end. A [`carrier`] has its frames: a
+//! WebSocket, or the HTTP requests of comet.
 
+pub(super) mod carrier;
 pub(super) mod counting;
 mod heartbeat;
+pub(super) mod opening;
 pub(super) mod outbox;
 pub(super) mod registration;
 pub(super) mod session;
@@ -12,4 +15,4 @@ mod websocket;
 
 pub(crate) mod closing;
 
-pub(super) use self::upgrade::Upgrade;
+pub(super) use self::opening::Opening;

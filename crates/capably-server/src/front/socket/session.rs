@@ -1,4 +1,4 @@
-//! One WebSocket, from its first frame to its last.
+//! The transport of one client, from its first frame to its last.
 //!
 //! One task serves it, in rounds: it reads all frames that have arrived, gives them to the hub under one lock, writes
 //! all frames of the outbox, and flushes once. A task per direction would take the lock and flush for every frame.
@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use capably_protocol::{
-    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, codec,
+    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, Str, codec,
     frame::ErrorFrame,
     websocket::{Broken, Kind},
 };
@@ -27,12 +27,13 @@ use tracing::{Instrument, Span};
 #[cfg(feature = "console")]
 use super::tap::Tap;
 use super::{
+    carrier::{Carrier, Received},
     counting::ConnectionCounts,
     heartbeat::{Beat, Heartbeat},
+    opening::Opening,
     outbox::{Item, Outbox, Taken},
     registration::Registration,
-    upgrade::Upgrade,
-    websocket::{Received, WebSocket},
+    websocket::WebSocket,
 };
 #[cfg(feature = "console")]
 use crate::front::operating::ClientFacts;
@@ -54,9 +55,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// attach again: both requests would be answered, each with a replay.
 const MAX_ATTACH_WAIT: Duration = Duration::from_secs(8);
 
-/// A WebSocket that is being served. A server may have many thousands, most of them idle: rare parts are boxed.
+/// A transport that is being served. A server may have many thousands, most of them idle: rare parts are boxed.
 pub(in crate::front) struct Session {
-    socket: WebSocket,
+    carrier: Carrier,
     registration: Registration,
     counts: ConnectionCounts,
     span: Span,
@@ -120,30 +121,48 @@ enum Step {
 }
 
 impl Session {
-    /// Opens the session of a client. A client that is refused gets the error, and there is no session.
-    pub(in crate::front) async fn open(
+    /// Opens the session of a client over a WebSocket. A client that is refused gets the error, and there is no session.
+    pub(in crate::front) async fn over_websocket(
         shared: Arc<Shared>,
         stream: TcpStream,
         already_read: &Bytes,
-        upgrade: Upgrade,
+        opening: Opening,
     ) -> Option<Box<Self>> {
         let socket = WebSocket::new(stream, already_read, shared.settings.max_frame_size);
-        let admitted = upgrade.admitted.and_then(|(app, identity)| {
+        let format = opening.format;
+        match Self::open(Arc::clone(&shared), Carrier::WebSocket(socket), opening) {
+            Ok(session) => Some(session),
+            Err(refused) => {
+                let Refused { carrier, error } = *refused;
+                refuse(&shared, carrier, format, error).await;
+                None
+            }
+        }
+    }
+
+    /// Opens the session of a client.
+    ///
+    /// # Errors
+    /// The reason why the client is refused: codes 40101, 40142, 40144, 40400 for the credentials; 40003, 40012, 40017, 40102
+    /// for the parameters; 50004 when the server is full.
+    pub(in crate::front) fn open(
+        shared: Arc<Shared>,
+        carrier: Carrier,
+        opening: Opening,
+    ) -> Result<Box<Self>, Box<Refused>> {
+        let admitted = opening.admitted.and_then(|(app, identity)| {
             let entropy = random::bytes().map_err(|_| {
                 ErrorInfo::new(50000.into(), 500, "the system gives no random bytes")
             })?;
-            let (echo, remain, resume) = (upgrade.echo, upgrade.remain, upgrade.resume);
-            let max_idle_interval = upgrade.max_idle_interval;
+            let (echo, remain, resume) = (opening.echo, opening.remain, opening.resume);
+            let max_idle_interval = opening.max_idle_interval;
             let request =
                 ConnectRequest { identity, echo, remain, max_idle_interval, resume, entropy };
             Ok((app, request, shared.take_place()?))
         });
         let (app, request, place) = match admitted {
             Ok(admitted) => admitted,
-            Err(error) => {
-                refuse(&shared, socket, upgrade.format, error).await;
-                return None;
-            }
+            Err(error) => return Err(Box::new(Refused { carrier, error })),
         };
         let registration = Registration::new(Arc::clone(&shared), Arc::clone(&app), place);
         let transport = registration.transport;
@@ -158,9 +177,9 @@ impl Session {
             let client = ClientFacts {
                 connection: connection.clone(),
                 since: now.wall,
-                format: upgrade.format,
-                address: socket.peer_addr().map(|address| console.relayed.client(address)),
-                agent: upgrade.agent,
+                format: opening.format,
+                address: carrier.peer_addr().map(|address| console.relayed.client(address)),
+                agent: opening.agent,
             };
             Tap::new(Arc::new(client), Arc::clone(&console.frames))
         });
@@ -176,14 +195,14 @@ impl Session {
             transport = transport.0,
         );
         span.in_scope(|| tracing::debug!(client_type, "a client has connected"));
-        let interval = upgrade.heartbeat.interval(upgrade.max_idle_interval);
-        Some(Box::new(Self {
-            socket,
+        let interval = opening.heartbeat.interval(opening.max_idle_interval);
+        Ok(Box::new(Self {
+            carrier,
             registration,
             counts: ConnectionCounts::new(shared, transport),
             span,
-            format: upgrade.format,
-            heartbeat: upgrade.heartbeat,
+            format: opening.format,
+            heartbeat: opening.heartbeat,
             frames: Vec::new(),
             fault: None,
             waiting_since: None,
@@ -199,6 +218,17 @@ impl Session {
         }))
     }
 
+    /// The key of the client's connection. `None` if the hub has refused the client.
+    pub(in crate::front) fn connection_key(&self) -> Option<Str> {
+        let Registration { app, transport, .. } = &self.registration;
+        app.with(|hub, _| hub.connection_key(*transport))
+    }
+
+    /// The id of the client's app.
+    pub(in crate::front) fn app_id(&self) -> Str {
+        self.registration.app.id().into()
+    }
+
     /// Serves the client until the session ends.
     pub(in crate::front) async fn run(mut self: Box<Self>) {
         let span = self.span.clone();
@@ -208,12 +238,12 @@ impl Session {
 
     /// Frees the client's place, and closes the socket.
     fn close(self: Box<Self>) -> impl Future<Output = ()> + Send {
-        let Self { socket, registration, counts, span, .. } = *self;
+        let Self { carrier, registration, counts, span, .. } = *self;
         span.in_scope(|| {
             tracing::debug!(ending = ?counts.ending(), "a client's transport has ended");
         });
         drop((registration, counts));
-        socket.close()
+        carrier.close()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -258,7 +288,7 @@ impl Session {
     /// Reads and decodes up to a batch of frames, or up to the first fault.
     fn receive(&mut self, cx: &mut Context<'_>) -> (Step, Option<Fault>) {
         while self.frames.len() < BATCH {
-            let Poll::Ready(received) = self.socket.poll_receive(cx) else {
+            let Poll::Ready(received) = self.carrier.poll_receive(cx) else {
                 return (Step::Idle, None);
             };
             let fault = match received {
@@ -411,8 +441,8 @@ impl Session {
             }
             progress = true;
         }
-        if !self.socket.is_flushed() {
-            match self.socket.poll_flush(cx) {
+        if !self.carrier.is_flushed() {
+            match self.carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.blocked_in_interval = false,
                 Poll::Ready(Err(_)) => return Step::End,
                 Poll::Pending => {}
@@ -458,7 +488,7 @@ impl Session {
             let mut written = 0;
             let mut end = None;
             while !self.items.is_empty() {
-                match self.socket.poll_ready(cx) {
+                match self.carrier.poll_ready(cx) {
                     Poll::Pending => {
                         end = Some(Poll::Pending);
                         break;
@@ -470,16 +500,15 @@ impl Session {
                 let size = item.size();
                 written += size;
                 self.counts.taken(&item);
-                let (kind, socket) = (kind(self.format), &mut self.socket);
+                let (format, carrier) = (self.format, &mut self.carrier);
                 let bytes = match &item {
-                    Item::Frame(frame) => socket.send(kind, size, |out| {
-                        codec::encode_server_frame(self.format, frame, out);
+                    Item::Frame(frame) => carrier.send(format, size, |out| {
+                        codec::encode_server_frame(format, frame, out);
                     }),
-                    Item::Broadcast(broadcast) => match broadcast.encoded(self.format) {
-                        Some(encoded) => {
-                            socket.send(kind, encoded.len(), |out| out.extend_from_slice(encoded))
-                        }
-                        None => socket.send(kind, size, |out| broadcast.write(self.format, out)),
+                    Item::Broadcast(broadcast) => match broadcast.encoded(format) {
+                        Some(encoded) => carrier
+                            .send(format, encoded.len(), |out| out.extend_from_slice(encoded)),
+                        None => carrier.send(format, size, |out| broadcast.write(format, out)),
                     },
                 };
                 #[cfg(feature = "console")]
@@ -489,7 +518,6 @@ impl Session {
                 }
                 self.counts.written(bytes);
                 self.sent_in_interval = true;
-                self.blocked_in_interval = false;
             }
             self.registration.outbox.written(written);
             self.counts.sent();
@@ -504,7 +532,10 @@ impl Session {
         if self.tick.as_mut().poll(cx).is_pending() {
             return Step::Idle;
         }
-        let blocked = !self.socket.is_flushed() || !self.items.is_empty();
+        if self.carrier.was_read(self.sent_in_interval) {
+            self.blocked_in_interval = false;
+        }
+        let blocked = !self.carrier.is_flushed() || !self.items.is_empty();
         if blocked && self.blocked_in_interval {
             tracing::debug!("the client reads nothing");
             self.counts.is_unresponsive();
@@ -535,7 +566,7 @@ impl Session {
                 outbox.push_frame(ServerFrame::Heartbeat { id: None }, &mut wakers);
             }
             Beat::Ping if !self.sent_in_interval => {
-                self.socket.ping();
+                self.carrier.ping();
             }
             Beat::Frame | Beat::Ping => {}
             Beat::Bounce(id) => {
@@ -552,8 +583,14 @@ impl Session {
     }
 }
 
-/// Sends a client the reason why it is refused, and closes the socket.
-async fn refuse(shared: &Shared, mut socket: WebSocket, format: Format, error: ErrorInfo) {
+/// A client that is refused, and why.
+pub(in crate::front) struct Refused {
+    carrier: Carrier,
+    pub(in crate::front) error: ErrorInfo,
+}
+
+/// Sends a client the reason why it is refused, and closes its transport.
+async fn refuse(shared: &Shared, mut carrier: Carrier, format: Format, error: ErrorInfo) {
     tracing::debug!(code = error.code.0, "a client is refused");
     shared.operating.metrics.refused(&error, 1);
     let is_permanent = error.status_code < 500;
@@ -563,13 +600,6 @@ async fn refuse(shared: &Shared, mut socket: WebSocket, format: Format, error: E
     } else {
         ServerFrame::Disconnected { error }
     };
-    socket.send(kind(format), 256, |out| codec::encode_server_frame(format, &frame, out));
-    socket.close().await;
-}
-
-fn kind(format: Format) -> Kind {
-    match format {
-        Format::Json => Kind::Text,
-        Format::MsgPack => Kind::Binary,
-    }
+    carrier.send(format, 256, |out| codec::encode_server_frame(format, &frame, out));
+    carrier.close().await;
 }

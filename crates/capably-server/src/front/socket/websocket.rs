@@ -27,7 +27,7 @@ const WRITE_SIZE: usize = 32 * 1024;
 
 /// The WebSocket of a client. It has buffers only while bytes are in them: most clients of a large server are idle.
 #[derive(Debug)]
-pub(super) struct WebSocket {
+pub(in crate::front) struct WebSocket {
     tcp: TcpStream,
     decoder: Decoder,
     /// Bytes that were read, and are not a whole frame yet.
@@ -56,7 +56,7 @@ enum Ending {
 
 /// What a client has sent.
 #[derive(Debug)]
-pub(super) enum Received {
+pub(in crate::front) enum Received {
     Message(Kind, Bytes),
     /// A PING, which is answered by itself, or a PONG.
     Control,

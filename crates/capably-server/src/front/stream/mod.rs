@@ -12,7 +12,6 @@ mod request;
 use std::sync::Arc;
 
 use capably_protocol::ErrorInfo;
-use http_body_util::BodyExt;
 use hyper::{
     Method,
     header::{self, HeaderName},
@@ -47,7 +46,7 @@ pub(super) async fn open(
     let request = StreamRequest::read(&head.headers, head.uri.path(), query)?;
     let content_type = request.framing.content_type();
     let reader = Reader::open(shared, request).await?;
-    Ok(Reply::streaming(content_type, reader.boxed_unsync())
+    Ok(Reply::stream(content_type, Box::new(reader))
         // A cache or a proxy that collects the response would withhold the events.
         .header(header::CACHE_CONTROL, "no-cache, no-transform")
         .header(HeaderName::from_static("x-accel-buffering"), "no"))

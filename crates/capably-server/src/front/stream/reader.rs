@@ -11,7 +11,6 @@ use std::{
 
 use bytes::Bytes;
 use capably_protocol::{ClientFrame, ErrorInfo, ServerFrame, frame::Delivery};
-use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::Span;
 
@@ -24,7 +23,9 @@ use super::{
 use crate::front::operating::ClientFacts;
 use crate::{
     front::{
-        Shared, credentials, random,
+        Shared, credentials,
+        http::body::Pieces,
+        random,
         socket::{
             counting::ConnectionCounts,
             outbox::{Item, Taken},
@@ -332,15 +333,9 @@ impl Reader {
     }
 }
 
-impl Body for Reader {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let this = self.get_mut();
+impl Pieces for Reader {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let this = self;
         let span = this.span.clone();
         let _entered = span.enter();
         this.write(cx);
@@ -361,7 +356,7 @@ impl Body for Reader {
         this.counts.written(chunk.len());
         this.counts.sent();
         this.sent_in_interval = true;
-        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
+        Poll::Ready(Some(Ok(chunk.into())))
     }
 }
 

@@ -16,6 +16,12 @@ impl App {
         self.connections.on_transport(transport).map(|connection| connection.id().clone())
     }
 
+    /// The key of the connection that uses the transport.
+    pub(crate) fn connection_key(&mut self, transport: TransportId) -> Option<Str> {
+        let settings = &self.settings;
+        self.connections.on_transport(transport).map(|connection| connection.key(settings))
+    }
+
     /// Sends DISCONNECTED to the client on a transport, and closes the transport. The client may resume.
     pub(crate) fn disconnect(
         &mut self,

@@ -189,7 +189,7 @@ impl Connection {
     }
 
     /// The connection key for the transport in use.
-    fn key(&self, settings: &Settings) -> Str {
+    pub(crate) fn key(&self, settings: &Settings) -> Str {
         let key = ConnectionKey { id: self.id.clone(), generation: self.generation };
         key.text(&settings.connection_secret)
     }
