@@ -95,6 +95,8 @@ mod metrics;
 mod readiness;
 mod server;
 mod service;
+pub mod webhooks;
+
 /// The server in virtual time, for the crate `capably-sim`. It is no part of the API.
 #[cfg(feature = "sim")]
 #[doc(hidden)]

@@ -7,6 +7,7 @@
 //! - all give inputs to an [`app`], which is a hub under its lock, and carries out the hub's outputs;
 //! - [`cluster`] is what the server does as one node of several;
 //! - `console` is the web page of operators, with the feature `console`;
+//! - [`webhooks`] reports events of channels to HTTP endpoints;
 //! - [`operating`] answers operators, and drains the server;
 //! - [`shared`] is the state of the whole server.
 
@@ -26,6 +27,7 @@ mod router;
 mod shared;
 pub(crate) mod socket;
 mod stream;
+pub(crate) mod webhooks;
 
 #[cfg(feature = "console")]
 pub(crate) use self::listener::serve_stream;

@@ -1,6 +1,7 @@
 //! The state that all tasks of a server share: its apps, its clock, and its own limits.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,11 +14,12 @@ use capably_protocol::{ErrorInfo, ServerFrame, frame::ErrorFrame};
 use tokio::sync::Notify;
 
 use super::{
-    app::{AppHandle, Apps, Log},
+    app::{AppHandle, Apps, Log, StoredWebhooks},
     clock::Clock,
     cluster::{Cluster, Events},
     comet::sessions::CometSessions,
     operating::Operating,
+    webhooks::{Defaults, Webhooks},
 };
 use crate::{
     engine::{Bucket, Engine, EngineError, Fact},
@@ -25,6 +27,7 @@ use crate::{
         App, AppSpec, Now, Settings, TransportId, auth::is_app_id, error, revocation::Revocations,
         secret::Secret, spec,
     },
+    webhooks::Rule,
 };
 
 /// The fact with the key of the app that the server started with. No app has such an id.
@@ -61,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) console: Option<super::console::Console>,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
+    /// The settings of the webhooks of all apps.
+    pub(crate) webhooks: Arc<Defaults>,
     /// The name of this node among those that use the engine.
     node: Arc<str>,
     /// Commits and stores the entries of all apps. Without one, each app has its entries in memory.
@@ -99,6 +104,7 @@ impl Shared {
             #[cfg(feature = "console")]
             console: None,
             max_queue,
+            webhooks: Arc::default(),
             node,
             engine,
             cluster: cluster.map(Arc::new),
@@ -203,6 +209,31 @@ impl Shared {
         })
         .await?;
         self.for_each_fact(Bucket::Stats, |app, fact| app.restore_stats(&fact)).await
+    }
+
+    /// Gives every app its rules for webhooks, the stored ones and those that the server is started with, and queues the events
+    /// that an earlier server has not delivered. All apps must be there.
+    ///
+    /// # Errors
+    /// Code 40000 for a rule that is not valid, 40400 for its unknown key, 50003 and 50000 for the engine.
+    pub(crate) async fn restore_webhooks(
+        &self,
+        first_app: &str,
+        mut given: Vec<Rule>,
+    ) -> Result<(), ErrorInfo> {
+        let mut stored: HashMap<String, StoredWebhooks> = HashMap::new();
+        let read = self.for_each_fact(Bucket::Apps, |app, fact| {
+            stored.entry(app.id().to_owned()).or_default().read(app.id(), &fact);
+        });
+        read.await.map_err(|problem| error::engine(&problem))?;
+        stored.entry(first_app.to_owned()).or_default();
+        for (id, stored) in stored {
+            let Some(app) = self.apps.get(&id) else { continue };
+            let given = if id == first_app { std::mem::take(&mut given) } else { Vec::new() };
+            app.restore_webhooks(&stored, given)?;
+            app.resume_webhooks(stored).await?;
+        }
+        Ok(())
     }
 
     /// Reads the facts of a bucket whose keys begin with the id of an app.
@@ -322,6 +353,12 @@ impl Shared {
                     Err(problem) => Some(problem),
                 }
             }
+            (Bucket::Apps, value) if key.contains('/') => {
+                if let Some(app) = key.split_once('/').and_then(|(app, _)| self.app(app)) {
+                    app.apply_webhook_fact(key, value);
+                }
+                None
+            }
             (Bucket::Apps, None) => {
                 self.remove_app(key);
                 None
@@ -357,6 +394,7 @@ impl Shared {
         let app = self.apps.remove(id)?;
         let error = Some(error::unknown_app());
         let frame = ServerFrame::Error(ErrorFrame { channel: None, error });
+        app.webhooks.end();
         app.with(|hub, outputs| {
             hub.end(&frame, outputs);
             hub.end_objects();
@@ -406,6 +444,12 @@ impl Shared {
     /// reached: everything that it has acknowledged is stored already.
     pub(crate) async fn finish(&self) {
         let finished = async {
+            for app in self.apps.all() {
+                if let Err(problem) = app.webhooks.store_positions().await {
+                    tracing::warn!(%problem, "where the webhooks stand was not stored");
+                }
+                app.webhooks.end();
+            }
             self.store_stats().await;
             self.store_objects().await;
             self.close_engine().await;
@@ -447,7 +491,11 @@ impl Shared {
         });
         let clock = Arc::clone(&self.clock);
         let (rearm, node) = (Arc::clone(&self.rearm), Arc::clone(&self.node));
-        AppHandle::new(hub, settings, log, clock, apps, rearm, node)
+        // In a cluster, positions of other nodes are among those of this one.
+        let engine = self.engine.clone().filter(|_| self.cluster.is_none());
+        let (id, defaults) = (hub.id().clone(), Arc::clone(&self.webhooks));
+        let webhooks = Webhooks::new(id, defaults, Arc::clone(&clock), engine);
+        AppHandle::new(hub, settings, log, clock, apps, rearm, node, webhooks)
     }
 
     /// How many transports are in use.

@@ -133,6 +133,21 @@ pub(crate) fn too_many_messages(limit: usize) -> ErrorInfo {
     error(40034, 400, format!("more than {limit} messages in one publish"))
 }
 
+/// A rule for webhooks that does not exist.
+pub(crate) fn unknown_rule() -> ErrorInfo {
+    error(40400, 404, "the app has no rule with this id")
+}
+
+/// A rule that is part of the server's configuration.
+pub(crate) fn given_rule() -> ErrorInfo {
+    bad_request("the server was started with this rule: remove it there")
+}
+
+/// More rules for webhooks than an app may have.
+pub(crate) fn too_many_rules(limit: usize) -> ErrorInfo {
+    error(40125, 401, format!("the app has {limit} rules, which is the most: delete one first"))
+}
+
 /// Fails if the publish parameter `_forceNack` requests a failure.
 ///
 /// # Errors

@@ -41,6 +41,7 @@ pub(crate) use self::{
         Namespace,
         annotate::annotated_name,
         change::readable_name,
+        event::{ChannelEvent, Happening, Observed},
         excerpt::{Excerpt, Records},
         follow::StoredMembers,
         history::{HistoryQuery, history_view},
@@ -54,11 +55,15 @@ pub(crate) use self::{
     connection::{ConnectRequest, receive::refuse::Refusal},
     ids::{NodeId, TransportHash, TransportId},
     log::{
+        Entry,
+        position::{Position, SITE},
+        proposal::Place,
+    },
+    log::{
         Retention,
         broadcast::Broadcast,
         page::{Direction, Page, PageQuery},
     },
-    log::{position::Position, proposal::Place},
     message::{
         ephemeral,
         publish::{Accepted, Published},

@@ -15,7 +15,11 @@ use crate::front::console::{Console, ConsoleSettings};
 use crate::{
     engine::{Engine, EngineError},
     faults::Faults,
-    front::{self, Admission, Provisioning, Shared, cluster::Cluster},
+    front::{
+        self, Admission, Provisioning, Shared,
+        cluster::Cluster,
+        webhooks::{Bounds, Defaults, Retry},
+    },
     hub::{
         AppSpec, Retention, Settings,
         auth::{Key, is_app_id},
@@ -24,6 +28,7 @@ use crate::{
         secret::Secret,
     },
     service::{Listener, Service},
+    webhooks::Rule,
 };
 
 /// The longest time of any setting: 30 years. It can be added to any clock without an overflow.
@@ -63,6 +68,8 @@ pub struct Builder {
     cluster_secret: Option<Secret>,
     metrics: Option<SocketAddr>,
     drain_notice: Duration,
+    webhook_rules: Vec<Rule>,
+    webhooks: Defaults,
     #[cfg(feature = "console")]
     console: bool,
 }
@@ -135,6 +142,8 @@ impl Default for Builder {
             cluster_secret: None,
             metrics: None,
             drain_notice: Duration::ZERO,
+            webhook_rules: Vec::new(),
+            webhooks: Defaults::default(),
             #[cfg(feature = "console")]
             console: false,
         }
@@ -317,6 +326,40 @@ impl Builder {
         self
     }
 
+    /// Adds rules for [webhooks](crate::webhooks) to the first app. They are not stored: the next server needs them again, with
+    /// the same [ids](Rule::id) if it is to go on where this one stood. By default there are none.
+    pub fn webhook_rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
+        self.webhook_rules.extend(rules);
+        self
+    }
+
+    /// Lets webhooks call every address. By default they call public addresses only, and on a server that
+    /// [listens](Self::bind) on a loopback address, loopback addresses too.
+    pub fn allow_private_webhooks(mut self, on: bool) -> Self {
+        self.webhooks.outbound.allowed.all = on;
+        self
+    }
+
+    /// How much may wait for the endpoint of each rule: at most `events` events, and about `bytes` bytes; 50,000 and 32 MiB by
+    /// default. Beyond that, the oldest events become dead letters (70003).
+    pub fn webhook_queue(mut self, events: usize, bytes: usize) -> Self {
+        self.webhooks.bounds = Bounds { events: events.max(1), bytes };
+        self
+    }
+
+    /// How long an endpoint may take until it answers; 10 s by default. After that the request has failed (70001).
+    pub fn webhook_timeout(mut self, timeout: Duration) -> Self {
+        self.webhooks.outbound.timeout = timeout.min(LONGEST);
+        self
+    }
+
+    /// The unit of the times after which failed webhooks are repeated; 1 s by default. A shorter one makes tests of an endpoint
+    /// fast: with 10 ms, a single event is repeated after 40 ms and 200 ms, and a batch may wait for 3 s.
+    pub fn webhook_retry_unit(mut self, unit: Duration) -> Self {
+        self.webhooks.retry = Retry { unit: unit.min(Duration::from_secs(3600)) };
+        self
+    }
+
     /// Injects these faults between the server and its clients. By default clients connect to the server directly.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
@@ -473,6 +516,9 @@ impl Builder {
             Shared::new(settings, admission, host, port, self.max_queue, engine, cluster);
         let is_loopback = self.bind.to_canonical().is_loopback();
         shared.operating.metrics_on_main_port = metrics.is_none() && is_loopback;
+        let mut webhooks = self.webhooks;
+        webhooks.outbound.allowed.loopback = is_loopback;
+        shared.webhooks = Arc::new(webhooks);
         // Before anything is read, so that no later change is missed.
         let events = shared.listen();
         let stored = shared.stored().await.map_err(ServerError::Engine)?;
@@ -500,6 +546,8 @@ impl Builder {
         let started = shared.start_app(first, first_revocations, &key).await;
         started.map_err(ServerError::Engine)?;
         shared.restore_facts().await.map_err(ServerError::Engine)?;
+        let restored = shared.restore_webhooks(parsed.app_id(), self.webhook_rules).await;
+        restored.map_err(ServerError::Rule)?;
         let faults = match self.faults {
             Some(faults) => Injection::Always(faults),
             #[cfg(feature = "console")]

@@ -27,6 +27,9 @@ pub enum ServerError {
     ProvisionSecret,
     /// The system gave no random bytes for a new key.
     Random(io::Error),
+    /// A rule of [`Builder::webhook_rules`](super::Builder::webhook_rules) is not valid (codes 40000, 40125), or names a key that
+    /// the first app does not have (40400).
+    Rule(ErrorInfo),
     /// The engine cannot be used.
     Engine(EngineError),
 }
@@ -45,6 +48,7 @@ impl fmt::Display for ServerError {
             Self::IdleInterval => f.write_str("the longest idle interval must be more than zero"),
             Self::ProvisionSecret => f.write_str("the secret for creating apps must not be empty"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
+            Self::Rule(error) => write!(f, "a rule for webhooks: {}", error.message),
             Self::Engine(error) => error.fmt(f),
         }
     }
@@ -54,7 +58,7 @@ impl std::error::Error for ServerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind { source, .. } => Some(source),
-            Self::Key(error) => Some(error),
+            Self::Key(error) | Self::Rule(error) => Some(error),
             Self::Random(error) => Some(error),
             Self::Engine(error) => error.source(),
             Self::AppId | Self::IdleInterval | Self::ProvisionSecret => None,

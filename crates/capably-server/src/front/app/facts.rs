@@ -171,11 +171,12 @@ impl AppHandle {
     pub(in crate::front) async fn forget_facts(&self) -> Result<(), ErrorInfo> {
         let mut turn = self.facts.turn.lock().await;
         *turn = true;
+        self.webhooks.end();
         let Some(log) = &self.log else { return Ok(()) };
         // A snapshot that is being written would stay.
         self.objects_settle().await;
         let prefix = format!("{}/", self.id());
-        for bucket in [Bucket::Push, Bucket::Stats, Bucket::Snapshots] {
+        for bucket in [Bucket::Push, Bucket::Stats, Bucket::Snapshots, Bucket::Apps] {
             let removed = remove(&*log.engine, bucket, &prefix).await;
             removed.map_err(|problem| refused(&problem))?;
         }
@@ -193,9 +194,10 @@ impl AppHandle {
         facts: Vec<(String, Option<Bytes>)>,
     ) -> Result<(), ErrorInfo> {
         let Some(log) = &self.log else { return Ok(()) };
+        let is_followed = matches!(bucket, Bucket::Push | Bucket::Apps);
         let keys = facts.iter().map(|(key, _)| key.clone()).collect();
         log.engine.set_facts(bucket, facts).await.map_err(|problem| refused(&problem))?;
-        if let Some(cluster) = log.cluster.as_ref().filter(|_| bucket == Bucket::Push) {
+        if let Some(cluster) = log.cluster.as_ref().filter(|_| is_followed) {
             cluster.spread(bucket, keys).await;
         }
         Ok(())
@@ -224,7 +226,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        front::clock::Clock,
+        front::{clock::Clock, webhooks::Webhooks},
         hub::{AppSpec, Retention, Settings, secret::Secret},
     };
 
@@ -252,7 +254,9 @@ mod tests {
         let clock = Arc::new(Clock::start());
         let spec = AppSpec { id: "app-id".into(), ..AppSpec::default() };
         let hub = App::new(Arc::clone(&settings), spec, clock.now());
-        AppHandle::new(hub, settings, None, clock, Weak::new(), Arc::default(), "node".into())
+        let webhooks = Webhooks::new("app-id".into(), Arc::default(), Arc::clone(&clock), None);
+        let rearm = Arc::default();
+        AppHandle::new(hub, settings, None, clock, Weak::new(), rearm, "node".into(), webhooks)
     }
 
     fn has(app: &AppHandle, broadcast: &str) -> bool {

@@ -7,6 +7,7 @@ mod log;
 mod objects;
 mod reads;
 mod statistics;
+mod webhooks;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -19,11 +20,12 @@ use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str};
 use tokio::sync::{Notify, oneshot};
 
-pub(in crate::front) use self::log::Log;
 use self::{damage::Damage, facts::Facts, fetch::Loads};
+pub(in crate::front) use self::{log::Log, webhooks::StoredWebhooks};
 use super::{
     clock::Clock,
     socket::outbox::{Filling, Item, Outbox},
+    webhooks::Webhooks,
 };
 use crate::{
     engine::Append,
@@ -103,6 +105,7 @@ pub(super) struct AppHandle {
     /// Notified when a snapshot of objects was written, or could not be.
     saved: Notify,
     damage: Damage,
+    pub(in crate::front) webhooks: Arc<Webhooks>,
     clock: Arc<Clock>,
     settings: Arc<Settings>,
     me: Weak<AppHandle>,
@@ -138,6 +141,7 @@ impl AppHandle {
         apps: Weak<Apps>,
         rearm: Arc<Notify>,
         node: Arc<str>,
+        webhooks: Arc<Webhooks>,
     ) -> Arc<Self> {
         let id = hub.id().to_string();
         let state = State {
@@ -155,6 +159,7 @@ impl AppHandle {
             facts: Facts::new(node),
             saved: Notify::new(),
             damage: Damage::default(),
+            webhooks,
             id,
             state: Mutex::new(state),
             clock,
@@ -291,8 +296,13 @@ impl AppHandle {
         let mut unlocked = Unlocked::default();
         let state = &mut *guard;
         self.unfollow_dropped(state);
+        if state.hub.is_observed() {
+            // Under the lock, so that each channel's events stay in their order.
+            self.webhooks.push(&state.hub.take_events(self.clock.now()));
+        }
         let appends = unlocked.carry_out(state);
         if let Some(log) = &self.log {
+            self.webhooks.store_channels(&appends);
             // Under the lock: the engine gets entries in the order in which the hub has checked them.
             log.append(appends, &self.me);
         }

@@ -76,6 +76,26 @@ pub(super) fn provision(call: &Call<'_>) -> Result<(), ErrorInfo> {
     }
 }
 
+/// The right to administer an app: a key of it that has every capability.
+///
+/// # Errors
+/// Codes 40101, 40400 for the credentials, 40160 for a key without every capability. `doing` completes the message.
+pub(super) fn administrator(
+    call: &Call<'_>,
+    app_id: &str,
+    doing: &str,
+) -> Result<Arc<AppHandle>, ErrorInfo> {
+    let credentials = call.credentials()?;
+    if matches!(credentials, Credentials::Token(_)) {
+        return Err(error::unauthorized("this request needs a key, not a token"));
+    }
+    if credentials.app_id() != app_id {
+        return Err(error::unauthorized("the key belongs to another app"));
+    }
+    let (app, identity) = credentials::admit(call.shared, credentials, None)?;
+    if identity.capability.is_full() { Ok(app) } else { Err(error::denied(doing)) }
+}
+
 /// Checks credentials, and counts the request against the app's request rate.
 fn admit(
     call: &Call<'_>,

@@ -6,19 +6,19 @@ use capably_protocol::{ErrorCode, ErrorInfo, JsonObject, PresenceMessage, Str};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::{access, call::Call};
 use crate::{
     front::{
-        credentials,
         http::reply::Reply,
         random::{self, RandomError},
     },
     hub::{
         AppSpec, Limits, Namespace,
-        auth::{Credentials, Key},
+        auth::Key,
         capability::{self, Capability},
         error, presence,
     },
+    webhooks::Rule,
 };
 
 /// `POST /apps`.
@@ -45,7 +45,10 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         .collect::<Result<_, _>>()?;
     let members = list(&spec, "channels")?.iter().map(members_of).collect::<Result<_, _>>()?;
     let limits = limits_of(&spec)?;
+    let rules = list(&spec, "rules")?.iter().map(|rule| Rule::from_value(rule.clone()));
+    let rules = rules.collect::<Result<Vec<_>, _>>()?;
     let mut reply = spec.clone();
+    let with_rules = !rules.is_empty();
     for (name, value) in [
         ("appId", json!(app_id)),
         ("accountId", json!("local")),
@@ -58,9 +61,13 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
     ] {
         reply.insert(name.to_owned(), value);
     }
-    let id = app_id.into();
+    let id = app_id.as_str().into();
     let spec = AppSpec { id, keys, namespaces, members, created: Some(call.now.wall), limits };
     call.shared.add_app(spec).await?;
+    if with_rules {
+        let created = create_rules(call, &app_id, rules).await?;
+        reply.insert("rules".to_owned(), Value::Array(created));
+    }
     Ok(call.reply(StatusCode::CREATED, &Value::Object(reply)))
 }
 
@@ -73,22 +80,34 @@ pub(super) async fn delete(call: &Call<'_>, app_id: &str) -> Result<Reply, Error
     if call.shared.app(app_id).is_none() {
         return Ok(deleted);
     }
-    let credentials = call.credentials()?;
-    if matches!(credentials, Credentials::Token(_)) {
-        return Err(error::unauthorized("this request needs a key, not a token"));
-    }
-    if credentials.app_id() != app_id {
-        return Err(error::unauthorized("the key belongs to another app"));
-    }
-    let (_, identity) = credentials::admit(call.shared, credentials, None)?;
-    if !identity.capability.is_full() {
-        return Err(error::denied("delete the app"));
-    }
+    access::administrator(call, app_id, "delete the app")?;
     // Another request may have deleted the app in the meantime.
     if let Some(app) = call.shared.remove_app(app_id) {
         call.shared.forget_app(&app).await?;
     }
     Ok(deleted)
+}
+
+/// Creates the rules of a new app. If one is refused, there is no app either.
+async fn create_rules(
+    call: &Call<'_>,
+    app_id: &str,
+    rules: Vec<Rule>,
+) -> Result<Vec<Value>, ErrorInfo> {
+    let app = call.shared.app(app_id).ok_or_else(error::unknown_app)?;
+    let mut created = Vec::new();
+    for rule in rules {
+        match app.create_rule(rule).await {
+            Ok(rule) => created.push(rule),
+            Err(problem) => {
+                if let Some(app) = call.shared.remove_app(app_id) {
+                    call.shared.forget_app(&app).await?;
+                }
+                return Err(problem);
+            }
+        }
+    }
+    Ok(created)
 }
 
 /// A random key of a new app: `appId.keyId:secret`.

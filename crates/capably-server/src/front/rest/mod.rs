@@ -21,6 +21,7 @@ mod page;
 mod presence;
 mod push;
 mod routes;
+mod rules;
 mod stats;
 mod time;
 pub(super) mod tokens;

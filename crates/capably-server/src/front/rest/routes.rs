@@ -4,7 +4,7 @@ use capably_protocol::ErrorInfo;
 
 use super::{
     access, annotations, apps, batch, call::Call, channels, messages, objects, observation,
-    presence, push, stats, time, tokens,
+    presence, push, rules, stats, time, tokens,
 };
 use crate::{front::http::reply::Reply, hub::error};
 
@@ -64,6 +64,12 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
 
         POST   ["apps"]                                                 provision apps::create();
         DELETE ["apps", id]                                             own       apps::delete(id);
+        GET    ["apps", id, "rules"]                                    own       rules::list(id);
+        POST   ["apps", id, "rules"]                                    own       rules::create(id);
+        GET    ["apps", id, "rules", rule]                              own       rules::get(id, rule);
+        DELETE ["apps", id, "rules", rule]                              own       rules::delete(id, rule);
+        GET    ["apps", id, "rules", rule, "deadLetters"]               own       rules::dead_letters(id, rule);
+        DELETE ["apps", id, "rules", rule, "deadLetters"]               own       rules::clear_dead_letters(id, rule);
         POST   ["keys", key_name, "requestToken"]                       own       tokens::request(key_name);
         POST   ["keys", key_name, "revokeTokens"]                       own       tokens::revoke(key_name);
         POST   ["stats"]                                                own       stats::post();

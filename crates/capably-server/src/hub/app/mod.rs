@@ -3,6 +3,7 @@
 mod access;
 mod channels;
 mod cluster;
+mod events;
 #[cfg(feature = "console")]
 pub(crate) mod inspect;
 mod log;
@@ -277,7 +278,9 @@ impl App {
         let overdue = self.channels.next_overdue();
         let unsaved = self.channels.next_unsaved_objects();
         let collection = self.channels.next_collection();
-        let next = [connections, sweep, departure, occupancy, nodes, overdue, unsaved, collection];
+        let event = self.channels.next_event();
+        let next =
+            [connections, sweep, departure, occupancy, nodes, overdue, unsaved, collection, event];
         next.into_iter().flatten().min()
     }
 

@@ -10,6 +10,7 @@ use capably_protocol::{Message, PresenceMessage, Str};
 use super::{
     Channel,
     commit::Meanwhile,
+    event::Events,
     nodes::Nodes,
     objects_collect::Collections,
     objects_stored::UnsavedObjects,
@@ -81,6 +82,7 @@ pub(crate) struct Channels {
     pub(super) unsaved: UnsavedObjects,
     pub(super) collections: Collections,
     pub(super) remote: RemoteOccupancy,
+    pub(super) events: Events,
     /// The results for publishers of entries that were applied since the last call.
     pub(super) settled: Vec<Settled>,
     /// Followed channels that have left the memory since the last call.
@@ -120,6 +122,7 @@ impl Channels {
             unsaved: UnsavedObjects::default(),
             collections: Collections::default(),
             remote: RemoteOccupancy::default(),
+            events: Events::default(),
             settled: Vec::new(),
             dropped: Vec::new(),
             evicted: Vec::new(),
@@ -157,6 +160,7 @@ impl Channels {
     pub(super) fn insert(&mut self, channel: Channel) {
         if self.recent.remove(&channel.name).is_none() {
             self.opened += 1;
+            self.events.opened(&channel.name);
         }
         self.map.insert(channel.name.clone(), Box::new(channel));
     }
@@ -197,7 +201,14 @@ impl Channels {
             }
             channel.is_forgettable(now, if has_engine { IDLE } else { Duration::ZERO })
         });
-        self.recent.retain(|_, published| now.saturating_sub(*published) <= IDLE);
+        let Self { recent, events, .. } = self;
+        recent.retain(|name, published| {
+            let is_used = now.saturating_sub(*published) <= IDLE;
+            if !is_used {
+                events.closed(name);
+            }
+            is_used
+        });
         self.room.reconsider();
     }
 
@@ -208,6 +219,7 @@ impl Channels {
         } else if self.recent.len() < MAX_RECENT {
             self.recent.insert(name.clone(), now);
             self.opened += 1;
+            self.events.opened(name);
         }
     }
 

@@ -61,14 +61,27 @@ impl Channels {
             self.presence.next_time(time);
         }
         let commit = Commit { position, time, at: turn.now.steady_at(time), proposer };
-        match body {
+        let makes_event = self.makes_event(&body, proposer);
+        let summaries = match body {
             // Members are in memory whether their channel is or not.
-            Body::Presence(events) => self.apply_presence(&name, commit, events, turn)?,
-            Body::Departure(departure) => self.apply_departure(&name, commit, departure, turn),
-            Body::Adoption(adoption) => self.apply_adoption(&name, commit, &adoption),
-            body => return self.apply_to_log(&name, commit, body, turn),
+            Body::Presence(events) => {
+                self.apply_presence(&name, commit, events, turn)?;
+                Vec::new()
+            }
+            Body::Departure(departure) => {
+                self.apply_departure(&name, commit, departure, turn);
+                Vec::new()
+            }
+            Body::Adoption(adoption) => {
+                self.apply_adoption(&name, commit, &adoption);
+                Vec::new()
+            }
+            body => self.apply_to_log(&name, commit, body, turn)?,
+        };
+        if makes_event {
+            self.note_applied(&name, position);
         }
-        Ok(Vec::new())
+        Ok(summaries)
     }
 
     /// Keeps an entry for a channel that is being loaded. Returns whether the channel is.
@@ -107,6 +120,7 @@ impl Channels {
         turn: &mut Turn<'_>,
     ) -> Result<Vec<Place>, ErrorInfo> {
         if self.has_engine() && !self.map.contains_key(&**name) {
+            self.note_unlogged(name, commit, &body);
             return Ok(Vec::new());
         }
         match body {
@@ -141,6 +155,8 @@ impl Channels {
         if let Some(channel) = self.map.get_mut(name) {
             channel.commit(entry, turn);
             self.persisted.add(channel.newly_persisted());
+        } else {
+            self.events.unlogged(entry);
         }
     }
 }

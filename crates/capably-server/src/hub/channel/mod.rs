@@ -9,6 +9,7 @@ pub(super) mod change;
 mod channels;
 mod commit;
 mod delta;
+pub(super) mod event;
 pub(super) mod excerpt;
 mod filter;
 mod flow;

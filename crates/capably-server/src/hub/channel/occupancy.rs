@@ -272,6 +272,7 @@ impl Channels {
         if self.node().is_some() && !self.occupancy.untold.contains(name) {
             self.occupancy.untold.insert(name.into());
         }
+        self.events.occupancy_changed(name);
         self.watched_occupancy_changed(name);
     }
 

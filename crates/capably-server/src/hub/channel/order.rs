@@ -7,7 +7,7 @@ use std::{
 
 use capably_protocol::{ErrorInfo, Millis, Str};
 
-use super::{Channels, nodes::MEMBERS_KEPT, objects_stored::OBJECTS_KEPT};
+use super::{Channels, event::EVENTS_KEPT, nodes::MEMBERS_KEPT, objects_stored::OBJECTS_KEPT};
 pub(crate) use crate::hub::log::proposal::Ticket;
 use crate::{
     engine::Appended,
@@ -271,6 +271,9 @@ impl Channels {
         if let Body::Objects(_) = &proposal.body {
             keep = keep.max(OBJECTS_KEPT);
         }
+        if self.observed().any() {
+            keep = keep.max(EVENTS_KEPT);
+        }
         let Order::Engine(proposals) = &mut self.order else { return Ticket(u64::MAX) };
         let ticket = proposals.next;
         proposals.next = Ticket(ticket.0 + 1);
@@ -357,6 +360,7 @@ impl Channels {
                     self.keep_waiting(ticket, waiting, turn.now.steady);
                     return None;
                 }
+                self.note_not_applied(position, &waiting.proposal, turn.now);
                 turn.outputs.extend(waiting.pushes.into_iter().map(Output::from));
                 Ok(waiting.receipt.at(position))
             }

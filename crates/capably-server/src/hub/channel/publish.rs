@@ -157,7 +157,7 @@ impl Channels {
 
 impl Channel {
     /// The frame as subscribers receive it, with the fields that the server sets.
-    fn delivery_of(&self, commit: Commit, frame: Items<Message>) -> Delivery<Message> {
+    pub(super) fn delivery_of(&self, commit: Commit, frame: Items<Message>) -> Delivery<Message> {
         let Items { id, connection, items: mut messages } = frame;
         let Commit { position, time, .. } = commit;
         let (first_serial, channel_serial) = position.first_serials();

@@ -115,6 +115,7 @@ impl Channels {
     fn drop_channel(&mut self, name: &str) {
         if let Some(channel) = self.map.remove(name) {
             self.forgotten = self.forgotten.max(channel.log.floor());
+            self.events.closed(&channel.name);
             self.unfollow(&channel);
         }
     }

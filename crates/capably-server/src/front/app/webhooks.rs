@@ -1,0 +1,229 @@
+//! The rules of an app in the engine, and events that an earlier server has not delivered.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use capably_protocol::{ErrorInfo, Millis, Str};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    AppHandle,
+    fetch::{LAST, PAGE, PAGE_BYTES, failed},
+    log::Log,
+};
+use crate::{
+    engine::{Bucket, Direction, Fact, Range},
+    front::{
+        random,
+        webhooks::{Addition, DELIVERED, HOOKED, RULES},
+    },
+    hub::{Position, error},
+    webhooks::Rule,
+};
+
+/// The length of the id of a rule.
+const ID_LEN: usize = 6;
+
+/// A rule as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredRule {
+    created: Millis,
+    rule: Value,
+}
+
+/// What is stored of the webhooks of an app.
+#[derive(Debug, Default)]
+pub(in crate::front) struct StoredWebhooks {
+    rules: Vec<(String, StoredRule)>,
+    /// The position up to which events of a rule were delivered.
+    delivered: HashMap<String, Position>,
+    /// The channels with events.
+    channels: Vec<Str>,
+}
+
+impl StoredWebhooks {
+    /// Reads a fact of the app, if it is one of webhooks.
+    pub(in crate::front) fn read(&mut self, app: &str, fact: &Fact) {
+        let Some(rest) = fact.key.strip_prefix(app) else { return };
+        let text = std::str::from_utf8(&fact.value).unwrap_or_default();
+        if let Some(id) = rest.strip_prefix(RULES) {
+            match serde_json::from_str(text) {
+                Ok(rule) => self.rules.push((id.to_owned(), rule)),
+                Err(problem) => tracing::error!(app, id, %problem, "a rule cannot be read"),
+            }
+        } else if let Some(id) = rest.strip_prefix(DELIVERED) {
+            if let Ok(position) = text.parse() {
+                self.delivered.insert(id.to_owned(), Position(position));
+            }
+        } else if let Some(name) = rest.strip_prefix(HOOKED) {
+            self.channels.push(name.into());
+        }
+    }
+}
+
+impl AppHandle {
+    /// Adds a rule, and stores it. Returns its description.
+    ///
+    /// # Errors
+    /// Code 40125 for too many rules, 40000 for an invalid one, 40400 for an unknown key or a deleted app; 50003 and 50000 for
+    /// the engine.
+    pub(in crate::front) async fn create_rule(&self, rule: Rule) -> Result<Value, ErrorInfo> {
+        let id = random::text(ID_LEN).map_err(|_| error::not_stored())?;
+        let created = self.clock.now().wall;
+        let addition = self.addition(id.clone(), rule, created, None, false)?;
+        let turn = self.take_turn().await?;
+        self.webhooks.admit(&addition.rule)?;
+        let rule = Value::Object(addition.rule.to_object());
+        let value = serde_json::to_vec(&StoredRule { created, rule });
+        let value = Bytes::from(value.map_err(|_| error::not_stored())?);
+        let (key, new) = (self.webhooks.key(RULES, &id), id.clone());
+        turn.finish(async move |app| {
+            let mut facts = vec![(key, Some(value))];
+            facts.extend(app.webhooks.position_of_new(&new));
+            app.set_facts(Bucket::Apps, facts).await?;
+            app.add_rule(addition)
+        })
+        .await?;
+        self.webhooks.describe(&id).ok_or_else(error::unknown_app)
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// Code 40400 when there is none, 40000 for one that the server was started with; 50003 and 50000 for the engine.
+    pub(in crate::front) async fn delete_rule(&self, id: &str) -> Result<(), ErrorInfo> {
+        let turn = self.take_turn().await?;
+        match self.webhooks.is_given(id) {
+            None => return Err(error::unknown_rule()),
+            Some(true) => return Err(error::given_rule()),
+            Some(false) => {}
+        }
+        let id = id.to_owned();
+        turn.finish(async move |app| {
+            let keys = [RULES, DELIVERED].map(|kind| (app.webhooks.key(kind, &id), None));
+            app.set_facts(Bucket::Apps, keys.into()).await?;
+            app.remove_rule(&id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Another node has added or removed a rule.
+    pub(in crate::front) fn apply_webhook_fact(&self, key: &str, value: Option<Bytes>) {
+        let Some(id) = key.strip_prefix(&self.id).and_then(|key| key.strip_prefix(RULES)) else {
+            return;
+        };
+        let Some(value) = value else { return self.remove_rule(id) };
+        let mut stored = StoredWebhooks::default();
+        stored.read(&self.id, &Fact { key: key.to_owned(), value });
+        self.restore_rules(&stored);
+    }
+
+    /// Adds the rules that are stored, and those that the server is started with.
+    ///
+    /// # Errors
+    /// Code 40000 for a rule of the start that is not valid, 40400 for its unknown key.
+    pub(in crate::front) fn restore_webhooks(
+        &self,
+        stored: &StoredWebhooks,
+        given: Vec<Rule>,
+    ) -> Result<(), ErrorInfo> {
+        self.restore_rules(stored);
+        let now = self.clock.now().wall;
+        for (index, rule) in given.into_iter().enumerate() {
+            let id = rule.id.clone().unwrap_or_else(|| format!("start-{}", index + 1));
+            let delivered = stored.delivered.get(&id).copied();
+            self.webhooks.admit(&rule)?;
+            self.add_rule(self.addition(id, rule, now, delivered, true)?)?;
+        }
+        Ok(())
+    }
+
+    fn restore_rules(&self, stored: &StoredWebhooks) {
+        for (id, StoredRule { created, rule }) in &stored.rules {
+            let delivered = stored.delivered.get(id).copied();
+            let added = Rule::from_value(rule.clone()).map_err(ErrorInfo::from).and_then(|rule| {
+                self.add_rule(self.addition(id.clone(), rule, *created, delivered, false)?)
+            });
+            if let Err(problem) = added {
+                let reason = &*problem.message;
+                tracing::error!(app = self.id, id, reason, "a rule that is stored is not used");
+            }
+        }
+    }
+
+    /// Queues the events that an earlier server has not delivered.
+    ///
+    /// # Errors
+    /// Codes 50003 and 50000 for the engine.
+    pub(in crate::front) async fn resume_webhooks(
+        &self,
+        stored: StoredWebhooks,
+    ) -> Result<(), ErrorInfo> {
+        let Some(log) = self.log.as_ref().filter(|log| log.cluster.is_none()) else {
+            return Ok(());
+        };
+        let Some(after) = self.webhooks.undelivered_after() else { return Ok(()) };
+        for name in stored.channels {
+            self.resume_channel(log, &name, after).await?;
+            self.webhooks.restore_channel(name);
+        }
+        Ok(())
+    }
+
+    async fn resume_channel(
+        &self,
+        log: &Log,
+        name: &Str,
+        mut after: Position,
+    ) -> Result<(), ErrorInfo> {
+        let channel = self.channel(name);
+        loop {
+            let range = Range {
+                after,
+                until: LAST,
+                kind: None,
+                direction: Direction::Forwards,
+                limit: PAGE,
+                max_bytes: PAGE_BYTES,
+            };
+            let entries = log.engine.read(&channel, range).await.map_err(failed)?;
+            let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
+            let excerpt = self.excerpt(log, name, entries, after, Some(LAST)).await?;
+            for (position, event) in excerpt.events(name) {
+                self.webhooks.push_again(&event, position);
+            }
+            after = last;
+        }
+    }
+
+    fn addition(
+        &self,
+        id: String,
+        rule: Rule,
+        created: Millis,
+        delivered: Option<Position>,
+        is_given: bool,
+    ) -> Result<Addition, ErrorInfo> {
+        rule.check()?;
+        let signing_key = |id: &String| self.with(|hub, _| hub.signing_key(id));
+        let key = rule.signing_key_id.as_ref().map(signing_key).transpose()?;
+        Ok(Addition { id, rule, key, created, delivered, is_given })
+    }
+
+    fn add_rule(&self, addition: Addition) -> Result<(), ErrorInfo> {
+        self.webhooks.add(addition)?;
+        self.observe();
+        Ok(())
+    }
+
+    fn remove_rule(&self, id: &str) {
+        self.webhooks.remove(id);
+        self.observe();
+    }
+
+    fn observe(&self) {
+        self.with(|hub, _| hub.observe(self.webhooks.observed()));
+    }
+}

@@ -1,0 +1,173 @@
+//! Rules over REST.
+
+use super::{
+    support::{app, refusal},
+    *,
+};
+
+fn rule(url: &str) -> Value {
+    json!({
+        "ruleType": "http",
+        "requestMode": "single",
+        "source": {"channelFilter": "^a", "type": "channel.message"},
+        "target": {"url": url, "format": "json"},
+    })
+}
+
+#[tokio::test]
+async fn a_rule_is_created_listed_read_and_deleted() {
+    for format in FORMATS {
+        let mut endpoint = Endpoint::new().await;
+        let server = start([]).await;
+        let ask = async |method: &str, rest: &str, body: &Value| {
+            ask(&server, server.key(), format, method, &rule_path(&server, rest), body).await
+        };
+        let (answer, created) = ask("POST", "", &rule(&endpoint.url())).await;
+        assert_eq!(answer.status, 201);
+        assert_eq!(created["appId"], server.key().split('.').next().unwrap());
+        assert_eq!((&created["status"], &created["version"]), (&json!("enabled"), &json!("1.2")));
+        assert_eq!(created["source"], json!({"channelFilter": "^a", "type": "channel.message"}));
+        assert!(created["created"].as_u64().unwrap() > 0);
+        let id = created["id"].as_str().unwrap();
+        assert_eq!(ask("GET", "", &Value::Null).await.1, json!([created]));
+        assert_eq!(ask("GET", &format!("/{id}"), &Value::Null).await.1, created);
+        publish(&server, "abc", ["x".to_owned()]).await;
+        let received = endpoint.next().await.value();
+        assert_eq!(received["ruleId"], id);
+        let (answer, _) = ask("DELETE", &format!("/{id}"), &Value::Null).await;
+        assert_eq!(answer.status, 204);
+        for method in ["GET", "DELETE"] {
+            let gone = ask(method, &format!("/{id}"), &Value::Null).await;
+            assert_eq!(refusal(&gone), (404, 40400));
+        }
+        assert_eq!(ask("GET", "", &Value::Null).await.1, json!([]));
+        publish(&server, "abc", ["y".to_owned()]).await;
+        let (_, other) = ask("POST", "", &rule(&endpoint.url())).await;
+        publish(&server, "abc", ["z".to_owned()]).await;
+        let received = endpoint.next().await;
+        assert_eq!(
+            (received.data(), &received.value()["ruleId"]),
+            (vec!["z".to_owned()], &other["id"])
+        );
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_not_valid_is_refused_with_the_reason() {
+    let server = start([]).await;
+    let url = "http://127.0.0.1:1/";
+    for (pointer, value, field) in [
+        ("/ruleType", json!("kafka"), "ruleType"),
+        ("/source/type", json!("channel.any"), "source.type"),
+        ("/source/channelFilter", json!("("), "channelFilter"),
+        ("/target/url", json!("gopher://a"), "target.url"),
+        ("/target/format", json!("xml"), "target.format"),
+        ("/target/headers", json!([{"name": "a", "value": "b\r\nc: d"}]), "target.headers"),
+        ("/target/headers", json!([{"name": "Host", "value": "a"}]), "target.headers"),
+    ] {
+        for format in FORMATS {
+            let mut wrong = rule(url);
+            wrong["target"]["headers"] = json!([]);
+            *wrong.pointer_mut(pointer).unwrap() = value.clone();
+            let path = rule_path(&server, "");
+            let refused = ask(&server, server.key(), format, "POST", &path, &wrong).await;
+            assert_eq!(refusal(&refused), (400, 40000), "{pointer}");
+            let message = refused.1["error"]["message"].as_str().unwrap();
+            assert!(message.contains(field), "{message}");
+        }
+    }
+    let mut unknown = rule(url);
+    unknown["target"]["signingKeyId"] = json!("nokey");
+    let path = rule_path(&server, "");
+    let refused = ask(&server, server.key(), Format::Json, "POST", &path, &unknown).await;
+    assert_eq!(refused.1["error"]["code"], 40400);
+}
+
+#[tokio::test]
+async fn rules_need_a_key_of_the_app_with_every_right() {
+    let server = start([]).await;
+    let keys = app(&server, &json!({"keys": [{}, {"capability": {"*": ["publish"]}}]})).await;
+    let id = keys[0].split('.').next().unwrap();
+    for (method, rest) in [
+        ("GET", ""),
+        ("POST", ""),
+        ("GET", "/x"),
+        ("DELETE", "/x"),
+        ("GET", "/x/deadLetters"),
+        ("DELETE", "/x/deadLetters"),
+    ] {
+        let path = format!("/apps/{id}/rules{rest}");
+        let body = if method == "POST" { rule("http://127.0.0.1:1/") } else { Value::Null };
+        let weak = ask(&server, &keys[1], Format::Json, method, &path, &body).await;
+        assert_eq!(refusal(&weak), (401, 40160), "{method} {rest}");
+        let other = ask(&server, server.key(), Format::Json, method, &path, &body).await;
+        assert_eq!(refusal(&other), (401, 40101), "{method} {rest}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_has_at_most_fifty_rules() {
+    let server = start([]).await;
+    let path = rule_path(&server, "");
+    for _ in 0..50 {
+        let body = rule("http://127.0.0.1:1/");
+        let (answer, _) = ask(&server, server.key(), Format::Json, "POST", &path, &body).await;
+        assert_eq!(answer.status, 201);
+    }
+    let body = rule("http://127.0.0.1:1/");
+    let refused = ask(&server, server.key(), Format::Json, "POST", &path, &body).await;
+    assert_eq!(refusal(&refused), (401, 40125));
+}
+
+#[tokio::test]
+async fn an_app_is_not_created_with_a_rule_that_is_refused() {
+    let server = hasty().max_apps(2).start().await.unwrap();
+    for bad in [json!({"ruleType": "http"}), rule("http://10.0.0.1/")] {
+        let body = json!({"keys": [{}], "rules": [bad]});
+        let refused = ask(&server, server.key(), Format::Json, "POST", "/apps", &body).await;
+        assert_eq!(refusal(&refused), (400, 40000));
+    }
+    // There is still room for one.
+    app(&server, &json!({"keys": [{}], "rules": [rule("http://127.0.0.1:1/")]})).await;
+}
+
+#[tokio::test]
+async fn a_rule_of_the_start_cannot_be_deleted_and_a_wrong_one_stops_the_start() {
+    let endpoint = Endpoint::new().await;
+    let server = start([messages(&endpoint)]).await;
+    let path = rule_path(&server, "/rule");
+    let refused = ask(&server, server.key(), Format::Json, "DELETE", &path, &Value::Null).await;
+    assert_eq!(refusal(&refused), (400, 40000));
+    let wrong = [
+        Rule::new(Source::Message, "ftp://a"),
+        Rule::new(Source::Message, "http://10.0.0.1/"),
+        Rule::new(Source::Message, "http://127.0.0.1/").signing_key_id("nokey"),
+    ];
+    for rule in wrong {
+        let error = hasty().webhook_rules([rule]).start().await.unwrap_err();
+        assert!(error.to_string().contains("a rule for webhooks"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_limited_and_emptied() {
+    let endpoint = Endpoint::with(|_, _| endpoint::Reaction::Status(400)).await;
+    let server = start([messages(&endpoint)]).await;
+    publish(&server, "a", numbers(0..5)).await;
+    dead_letters(&server, "rule", 5).await;
+    let path = rule_path(&server, "/rule/deadLetters");
+    let limited = format!("{path}?limit=2");
+    let (_, letters) =
+        ask(&server, server.key(), Format::Json, "GET", &limited, &Value::Null).await;
+    let data = |index: usize| &letters["items"][index]["event"]["messages"][0]["data"];
+    assert_eq!((data(0), data(1)), (&json!("4"), &json!("3")), "the newest first");
+    assert_eq!((letters["items"].as_array().unwrap().len(), &letters["total"]), (2, &json!(5)));
+    let wrong = format!("{path}?limit=many");
+    let refused = ask(&server, server.key(), Format::Json, "GET", &wrong, &Value::Null).await;
+    assert_eq!(refusal(&refused), (400, 40003));
+    let (answer, _) = ask(&server, server.key(), Format::Json, "DELETE", &path, &Value::Null).await;
+    assert_eq!(answer.status, 204);
+    let (_, letters) = ask(&server, server.key(), Format::Json, "GET", &path, &Value::Null).await;
+    assert_eq!(letters, json!({"total": 0, "items": []}));
+}
