@@ -1,5 +1,7 @@
 //! The HTTP client of webhooks: dials allowed addresses only, follows no redirect, and reads little of an answer.
 
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},

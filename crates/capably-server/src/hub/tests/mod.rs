@@ -16,6 +16,7 @@ mod credentials;
 mod deltas;
 mod departing;
 mod ephemeral;
+mod events;
 mod folding;
 mod history;
 mod limits;
