@@ -23,6 +23,7 @@ mod push;
 mod record;
 mod replay;
 mod request;
+mod rules;
 mod serve;
 mod stats;
 mod subscribe;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Jwt(jwt::Jwt),
     Keys(keys::Keys),
     Apps(apps::Apps),
+    Rules(rules::Rules),
     Stats(stats::Stats),
     Push(push::Push),
     Batch(batch::Batch),
@@ -97,6 +99,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Jwt(jwt) => block_on(jwt.run()),
         Command::Keys(keys) => block_on(keys.run()),
         Command::Apps(apps) => block_on(apps.run()),
+        Command::Rules(rules) => block_on(rules.run()),
         Command::Stats(stats) => block_on(stats.run()),
         Command::Push(push) => block_on(push.run()),
         Command::Batch(batch) => block_on(batch.run()),

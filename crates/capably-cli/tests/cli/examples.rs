@@ -52,7 +52,11 @@ impl Fixture {
         let device = r#"{"id":"phone-1","clientId":"ada","platform":"android","formFactor":"phone",
             "push":{"recipient":{"transportType":"fcm","registrationToken":"t"}}}"#;
         let batches = r#"{"channels":["greetings","lobby"],"messages":[{"name":"a","data":"b"}]}"#;
+        let rule = r#"{"ruleType":"http","requestMode":"single","source":{"type":"channel.message"},
+            "target":{"url":"http://127.0.0.1:9/","format":"json"}}"#;
         let files = vec![
+            ("rule.json", rule.into()),
+            ("rules.json", format!("[{rule}]").into_bytes()),
             ("device.json", device.into()),
             ("batches.jsonl", batches.into()),
             ("small.png", b"\x89PNG".to_vec()),
@@ -78,6 +82,11 @@ impl Fixture {
             let app: Value = serde_json::from_str(&app).unwrap();
             variables.push(("APP", app["appId"].as_str().unwrap().to_owned()));
             variables.push(("APP_KEY", app["keys"][0]["keyStr"].as_str().unwrap().to_owned()));
+        }
+        if example.contains("$RULE") {
+            let create = ["rules", "create", "http://127.0.0.1:9/", "--json"];
+            let rule: Value = serde_json::from_str(&succeeded(self.server.run(create))).unwrap();
+            variables.push(("RULE", rule["id"].as_str().unwrap().to_owned()));
         }
         if example.contains("objects ") {
             for words in

@@ -1,7 +1,7 @@
 use crate::support::{run, stderr, succeeded};
 
 /// All commands.
-pub(crate) const COMMANDS: [&str; 64] = [
+pub(crate) const COMMANDS: [&str; 69] = [
     "demo",
     "new",
     "serve",
@@ -39,6 +39,11 @@ pub(crate) const COMMANDS: [&str; 64] = [
     "apps",
     "apps create",
     "apps delete",
+    "rules",
+    "rules list",
+    "rules create",
+    "rules delete",
+    "rules dead-letters",
     "stats",
     "push",
     "push publish",

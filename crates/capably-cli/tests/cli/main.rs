@@ -27,6 +27,7 @@ mod output;
 mod planted;
 mod presence;
 mod recording;
+mod rules;
 mod serve;
 mod support;
 #[cfg(unix)]

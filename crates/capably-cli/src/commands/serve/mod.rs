@@ -20,7 +20,7 @@ use serde_json::json;
 
 #[cfg(feature = "cluster")]
 use self::options::Cluster;
-use self::options::{Limits, Operating, Secret};
+use self::options::{Limits, Operating, Secret, Webhooks};
 use crate::{
     failure::Failure,
     interrupt::{Interrupts, Signal},
@@ -59,6 +59,9 @@ frames, faults, tokens. Its URL opens one session with every right: do not share
 Later sessions begin with a key, and have its rights. Beyond a loopback address, there
 is a console only with --console.
 
+Webhooks report events of channels to HTTP endpoints: those of --rules, and those of
+`capably rules create`.
+
 Limits apply to each app, except --max-apps and --max-connections, which apply to
 the server, and --max-inbound-rate, which applies to each connection. A request
 beyond a limit is refused with an error that names the limit.
@@ -68,6 +71,7 @@ Examples:
   capably serve --data ./capably-data
   capably serve --cluster nats://10.0.0.1:4222,nats://10.0.0.2:4222 --replicas 3
   capably serve --port 0 --json
+  capably serve --rules rules.json
   capably serve --bind 0.0.0.0 --key local1.key:secret
   capably serve --bind 0.0.0.0 --metrics 127.0.0.1:9100 --log-format json
   CAPABLY_PROVISION_SECRET=secret capably serve --bind 0.0.0.0 --max-apps 10
@@ -131,6 +135,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     operating: Operating,
 
+    #[command(flatten)]
+    webhooks: Webhooks,
+
     // Last: clap would put later options under its heading.
     #[command(flatten)]
     limits: Limits,
@@ -163,6 +170,7 @@ impl Serve {
             builder = engine.map_err(|problem| not_started(ServerError::Engine(problem)))?;
         }
         builder = self.operating.apply(self.limits.apply(builder), self.bind);
+        builder = self.webhooks.apply(builder)?;
         let faults = Faults::new();
         if self.control.is_some() {
             builder = builder.faults(&faults);

@@ -1,20 +1,21 @@
 //! The options of `capably serve` that belong together.
 
+#[cfg(feature = "cluster")]
+use std::sync::Arc;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
-#[cfg(feature = "cluster")]
-use std::{path::PathBuf, sync::Arc};
 
-use capably_server::Builder;
 #[cfg(feature = "cluster")]
 use capably_server::engine::{EngineError, JetStream};
+use capably_server::{Builder, webhooks::Rule};
 use clap::Args;
 
-use crate::log::LogFormat;
+use crate::{data_options::read_file, failure::Failure, log::LogFormat};
 
 /// How the server is watched and stopped.
 #[derive(Debug, Args)]
@@ -143,6 +144,32 @@ impl Cluster {
             builder = builder.cluster_secret(secret.as_str());
         }
         Ok(builder.engine(Arc::new(engine.open().await?)))
+    }
+}
+
+/// The webhooks of the first app, and what webhooks of all apps may call.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Webhooks")]
+pub(super) struct Webhooks {
+    /// JSON file with an array of rules for the first app, in the form of Ably's control API: their webhooks
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+
+    /// Let webhooks call private addresses; without it, they call public ones, and from a loopback address loopback ones
+    #[arg(long)]
+    allow_private_webhooks: bool,
+}
+
+impl Webhooks {
+    /// Reads the rules.
+    pub(super) fn apply(&self, builder: Builder) -> Result<Builder, Failure> {
+        let builder = builder.allow_private_webhooks(self.allow_private_webhooks);
+        let Some(path) = &self.rules else { return Ok(builder) };
+        let text = String::from_utf8(read_file(path)?)
+            .map_err(|_| Failure::usage("the file of --rules is not UTF-8"))?;
+        let rules = Rule::list_from_json(&text)
+            .map_err(|error| Failure::usage(format!("the file of --rules: {error}")))?;
+        Ok(builder.webhook_rules(rules))
     }
 }
 
