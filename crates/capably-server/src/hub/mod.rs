@@ -38,7 +38,7 @@ pub(crate) use self::{
     },
     app::{App, AppSpec, spec},
     channel::{
-        Namespace,
+        CHAT_SUFFIX, Namespace,
         annotate::annotated_name,
         change::readable_name,
         event::{ChannelEvent, Happening, Observed},

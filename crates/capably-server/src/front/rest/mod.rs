@@ -13,6 +13,7 @@ pub(crate) mod apps;
 mod batch;
 mod call;
 mod channels;
+mod chat;
 mod form;
 mod messages;
 mod objects;

@@ -3,7 +3,7 @@
 use capably_protocol::ErrorInfo;
 
 use super::{
-    access, annotations, apps, batch, call::Call, channels, messages, objects, observation,
+    access, annotations, apps, batch, call::Call, channels, chat, messages, objects, observation,
     presence, push, rules, stats, time, tokens,
 };
 use crate::{front::http::reply::Reply, hub::error};
@@ -95,6 +95,19 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         POST   ["channels", channel, "objects"]                         client    objects::publish(channel);
         GET    ["channels", channel, "object"]                          client    objects::root(channel);
         GET    ["channels", channel, "object", id]                      client    objects::get(channel, id);
+
+        POST   ["chat", "v4", "rooms", room, "messages"]                client    chat::send(room);
+        GET    ["chat", "v4", "rooms", room, "messages"]                client    chat::history(room);
+        GET    ["chat", "v4", "rooms", room, "messages", serial]        client    chat::get(room, serial);
+        PUT    ["chat", "v4", "rooms", room, "messages", serial]        client    chat::update(room, serial);
+        DELETE ["chat", "v4", "rooms", room, "messages", serial]        client    chat::remove(room, serial);
+        POST   ["chat", "v4", "rooms", room, "messages", serial, "delete"] client chat::delete(room, serial);
+        GET    ["chat", "v4", "rooms", room, "messages", serial, "versions"] client chat::versions(room, serial);
+        POST   ["chat", "v4", "rooms", room, "messages", serial, "reactions"] client chat::react(room, serial);
+        DELETE ["chat", "v4", "rooms", room, "messages", serial, "reactions"] client chat::unreact(room, serial);
+        GET    ["chat", "v4", "rooms", room, "messages", serial, "client-reactions"] client
+            chat::client_reactions(room, serial);
+        GET    ["chat", "v4", "rooms", room, "occupancy"]               client    chat::occupancy(room);
 
         POST   ["messages"]                                             client    batch::publish();
         GET    ["presence"]                                             client    batch::presence();

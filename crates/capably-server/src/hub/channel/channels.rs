@@ -39,6 +39,9 @@ pub(crate) struct Namespace {
     pub(crate) push_enabled: bool,
 }
 
+/// The end of the names of channels that are rooms of chat.
+pub(crate) const CHAT_SUFFIX: &str = "::$chat";
+
 /// The age up to which messages of a persisted namespace are stored.
 pub(super) const PERSISTED_AGE: Duration = Duration::from_secs(72 * 3600);
 
@@ -223,9 +226,10 @@ impl Channels {
         }
     }
 
-    /// Whether messages of the channel can be changed.
+    /// Whether messages of the channel can be changed. Those of chat rooms can.
     pub(crate) fn is_mutable(&self, name: &str) -> bool {
-        self.namespace_of(name).is_some_and(|namespace| namespace.mutable)
+        name.ends_with(CHAT_SUFFIX)
+            || self.namespace_of(name).is_some_and(|namespace| namespace.mutable)
     }
 
     /// Whether devices can subscribe to push notifications of the channel.

@@ -44,7 +44,7 @@ use capably_protocol::{ChannelMode, Str};
 
 pub(crate) use self::{
     attach::Session,
-    channels::{Channels, Namespace},
+    channels::{CHAT_SUFFIX, Channels, Namespace},
     room::Room,
 };
 use self::{
