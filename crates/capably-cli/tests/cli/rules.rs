@@ -86,6 +86,20 @@ fn a_rule_is_created_used_listed_and_deleted() {
 }
 
 #[test]
+fn an_https_endpoint_is_called_with_tls() {
+    let server = Server::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    succeeded(server.run(["rules", "create", &url]));
+    succeeded(server.run(["publish", "abc", "n", "x"]));
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut first = [0; 3];
+    socket.read_exact(&mut first).unwrap();
+    // A handshake of TLS begins, and no request.
+    assert_eq!(first[..2], [22, 3]);
+}
+
+#[test]
 fn a_server_starts_with_the_rules_of_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rules.json");

@@ -232,6 +232,9 @@ impl Shared {
             let given = if id == first_app { std::mem::take(&mut given) } else { Vec::new() };
             app.restore_webhooks(&stored, given)?;
             app.resume_webhooks(stored).await?;
+            // Before the first event: after a crash, the next server must not begin later.
+            let positions = app.webhooks.store_positions().await;
+            positions.map_err(|problem| error::engine(&problem))?;
         }
         Ok(())
     }
@@ -489,13 +492,12 @@ impl Shared {
             let (engine, cluster) = (Arc::clone(engine), self.cluster.clone());
             Log::new(engine, cluster, Arc::clone(metrics), Arc::clone(readiness))
         });
-        let clock = Arc::clone(&self.clock);
         let (rearm, node) = (Arc::clone(&self.rearm), Arc::clone(&self.node));
         // In a cluster, positions of other nodes are among those of this one.
         let engine = self.engine.clone().filter(|_| self.cluster.is_none());
         let (id, defaults) = (hub.id().clone(), Arc::clone(&self.webhooks));
-        let webhooks = Webhooks::new(id, defaults, Arc::clone(&clock), engine);
-        AppHandle::new(hub, settings, log, clock, apps, rearm, node, webhooks)
+        let webhooks = Webhooks::new(id, defaults, Arc::clone(&self.clock), engine);
+        AppHandle::new(hub, settings, log, apps, rearm, node, webhooks)
     }
 
     /// How many transports are in use.

@@ -137,7 +137,7 @@ async fn an_endpoint_that_is_not_there_is_bounded_and_harms_nobody_else() {
         for number in &expected {
             // The healthy endpoint has each before the next is published, so its bound is not reached.
             publish(&server, "a", [number.clone()]).await;
-            assert_eq!(healthy.next().await.data(), [number.clone()]);
+            assert_eq!(healthy.next().await.data(), std::slice::from_ref(number));
         }
         let letters = dead_letters(&server, "dead", 90).await;
         let counts = counts(&server, "dead").await;

@@ -66,6 +66,23 @@ async fn what_was_not_delivered_is_delivered_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_crash_loses_nothing_that_was_acknowledged() {
+    let place = Place::Memory(Arc::new(Memory::new()));
+    let address = free_address().await;
+    let rule = || Rule::new(Source::Message, format!("http://{address}/")).id("rule");
+    let patient = place.builder().webhook_retry_unit(Duration::from_secs(3600));
+    let server = patient.webhook_rules([rule()]).start().await.unwrap();
+    publish(&server, "a", numbers(0..5)).await;
+    // Nothing is stored at the end, as when the process is killed.
+    drop(server);
+    let mut endpoint =
+        Endpoint::on(TcpListener::bind(address).await.unwrap(), |_, _| Reaction::Status(200));
+    let server = place.builder().webhook_rules([rule()]).start().await.unwrap();
+    assert_eq!(endpoint.data_until("4").await, numbers(0..5).collect::<Vec<_>>());
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_was_delivered_is_not_delivered_again_after_an_orderly_restart() {
     for place in Place::all() {
         let mut endpoint = Endpoint::new().await;

@@ -254,9 +254,9 @@ mod tests {
         let clock = Arc::new(Clock::start());
         let spec = AppSpec { id: "app-id".into(), ..AppSpec::default() };
         let hub = App::new(Arc::clone(&settings), spec, clock.now());
-        let webhooks = Webhooks::new("app-id".into(), Arc::default(), Arc::clone(&clock), None);
+        let webhooks = Webhooks::new("app-id".into(), Arc::default(), clock, None);
         let rearm = Arc::default();
-        AppHandle::new(hub, settings, None, clock, Weak::new(), rearm, "node".into(), webhooks)
+        AppHandle::new(hub, settings, None, Weak::new(), rearm, "node".into(), webhooks)
     }
 
     fn has(app: &AppHandle, broadcast: &str) -> bool {

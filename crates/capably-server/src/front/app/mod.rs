@@ -137,13 +137,13 @@ impl AppHandle {
         hub: App,
         settings: Arc<Settings>,
         log: Option<Log>,
-        clock: Arc<Clock>,
         apps: Weak<Apps>,
         rearm: Arc<Notify>,
         node: Arc<str>,
         webhooks: Arc<Webhooks>,
     ) -> Arc<Self> {
         let id = hub.id().to_string();
+        let clock = Arc::clone(webhooks.clock());
         let state = State {
             hub,
             outboxes: Outboxes::default(),

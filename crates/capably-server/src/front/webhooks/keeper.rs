@@ -91,13 +91,13 @@ impl Webhooks {
 
     /// The position after which events of any rule may not have been delivered.
     pub(in crate::front) fn undelivered_after(&self) -> Option<Position> {
-        self.all().iter().map(|rule| rule.stored()).min()
+        self.all().iter().map(|rule| rule.begin).min()
     }
 
     /// Queues an event of an earlier server for the rules that have not delivered it.
     pub(in crate::front) fn push_again(&self, event: &ChannelEvent, position: Position) {
         for rule in self.all() {
-            if position > rule.stored() {
+            if position > rule.begin {
                 rule.push(event);
             }
         }

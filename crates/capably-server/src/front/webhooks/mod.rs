@@ -108,6 +108,11 @@ impl Webhooks {
         })
     }
 
+    /// The clock of the app.
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
     /// Whether there are rules.
     pub(super) fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Acquire)
@@ -142,9 +147,9 @@ impl Webhooks {
     /// Code 40000 with the first field that is not valid.
     pub(super) fn add(&self, addition: Addition) -> Result<(), ErrorInfo> {
         let Addition { id, rule, key, created, delivered, is_given } = addition;
-        let delivered = delivered.unwrap_or_else(|| self.now());
+        let (begin, is_stored) = (delivered.unwrap_or_else(|| self.now()), delivered.is_some());
         let app = self.app.clone();
-        let new = NewRule { app, id, rule, key, created, delivered, is_given };
+        let new = NewRule { app, id, rule, key, created, begin, is_stored, is_given };
         let rule = RunningRule::start(new, &self.defaults, Arc::clone(&self.clock))?;
         let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         rules.retain(|other| other.state.id() != rule.state.id());

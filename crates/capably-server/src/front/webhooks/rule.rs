@@ -33,6 +33,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct RunningRule {
     pub(super) state: Arc<RuleState>,
+    /// The position after which the rule reports events.
+    pub(super) begin: Position,
     /// The newest position of the log that the rule has seen.
     newest: AtomicU64,
     /// The position that is stored for the rule.
@@ -72,7 +74,9 @@ pub(super) struct NewRule {
     /// In ms since the epoch.
     pub(super) created: Millis,
     /// The position up to which events were delivered, or that was the newest when the rule was created.
-    pub(super) delivered: Position,
+    pub(super) begin: Position,
+    /// Whether that position is stored.
+    pub(super) is_stored: bool,
     /// Whether the server was started with the rule.
     pub(super) is_given: bool,
 }
@@ -87,7 +91,7 @@ impl RunningRule {
         defaults: &Defaults,
         clock: Arc<Clock>,
     ) -> Result<Self, RuleError> {
-        let NewRule { app, id, rule, key, created, delivered, is_given } = new;
+        let NewRule { app, id, rule, key, created, begin, is_stored, is_given } = new;
         let mut headers = HeaderMap::new();
         for (name, value) in rule.checked_headers()? {
             headers.append(name, value);
@@ -110,8 +114,8 @@ impl RunningRule {
             rule: Rule { id: Some(id), ..rule },
         });
         let task = tokio::spawn(worker::run(Arc::clone(&state))).abort_handle();
-        let position = || AtomicU64::new(delivered.0);
-        Ok(Self { state, newest: position(), stored: position(), task })
+        let stored = AtomicU64::new(if is_stored { begin.0 } else { 0 });
+        Ok(Self { state, begin, newest: AtomicU64::new(begin.0), stored, task })
     }
 
     /// Adds what has happened on a channel, if the rule reports it.
@@ -130,7 +134,7 @@ impl RunningRule {
         oldest.map_or(Position(newest), |oldest| Position(oldest.0.saturating_sub(1)))
     }
 
-    /// The position that is stored for the rule.
+    /// The position that is stored for the rule; 0 if none is.
     pub(super) fn stored(&self) -> Position {
         Position(self.stored.load(Ordering::Acquire))
     }
