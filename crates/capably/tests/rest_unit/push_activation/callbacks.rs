@@ -69,10 +69,12 @@ async fn callbacks_take_the_place_of_requests() {
     assert!(http.requests().is_empty());
 }
 
+type SetCallback = fn(PushOptions) -> PushOptions;
+
 // Spec: RSH3c3, RSH3g3
 #[tokio::test(start_paused = true)]
 async fn callbacks_that_fail_end_their_calls() {
-    let registers: [(fn(PushOptions) -> PushOptions, u32); 4] = [
+    let registers: [(SetCallback, u32); 4] = [
         (|push| push.register_callback(|_| async { Ok("".into()) }), 40000),
         (|push| push.register_callback(|_| async { panic!("a callback that panics") }), 50000),
         (|push| push.register_callback(|_| -> std::future::Ready<_> { panic!("at once") }), 50000),
@@ -86,7 +88,7 @@ async fn callbacks_that_fail_end_their_calls() {
         assert!(!rest.device().unwrap().is_registered());
     }
     // A refusal by the program's own server says nothing about the service.
-    let deregisters: [(fn(PushOptions) -> PushOptions, u32); 4] = [
+    let deregisters: [(SetCallback, u32); 4] = [
         (
             |push| {
                 push.deregister_callback(|_| async { Err(Error::new(ErrorCode(40100), 401, "no")) })
