@@ -21,6 +21,9 @@ const fixtures = new URL('../crates/capably-protocol/tests/fixtures/', import.me
 
 export const formats = ['json', 'msgpack'];
 
+/** The transport of the npm client's realtime connections: `web_socket`, or the one that `CAPABLY_TRANSPORT` names. */
+const transport = process.env.CAPABLY_TRANSPORT ?? 'web_socket';
+
 /** Reads a file of the shared fixtures. */
 export async function fixture(name) {
   return JSON.parse(await readFile(new URL(name, fixtures), 'utf8'));
@@ -79,7 +82,7 @@ export function clientOptions(server, format, more = {}) {
 
 /** Runs `work` with a connected npm client, and closes the client. */
 export async function withRealtime(server, format, work, more = {}) {
-  const options = clientOptions(server, format, { transports: ['web_socket'], ...more });
+  const options = clientOptions(server, format, { transports: [transport], ...more });
   const client = new Ably.Realtime(options);
   try {
     await client.connection.whenState('connected');

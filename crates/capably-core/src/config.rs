@@ -42,6 +42,9 @@ pub struct Config {
     pub channel_retry_timeout: Duration,
     /// How long to wait for an answer of the service (TO3l11).
     pub realtime_request_timeout: Duration,
+    /// How long an attempt to open a transport may take, with CONNECTED; `None` is the time of any answer (RTN14c). A driver
+    /// that tries several kinds of transports needs more.
+    pub connect_timeout: Option<Duration>,
     /// How long a connection may be down before it is suspended. The service may set another value (DF1a).
     pub connection_state_ttl: Duration,
     /// The longest silence of the service. The service may set another value (CD2h).
@@ -72,6 +75,7 @@ impl Config {
             suspended_retry_timeout: Duration::from_secs(30),
             channel_retry_timeout: Duration::from_secs(15),
             realtime_request_timeout: Duration::from_secs(10),
+            connect_timeout: None,
             connection_state_ttl: Duration::from_secs(120),
             max_idle_interval: Duration::from_secs(15),
             max_message_size: 65_536,

@@ -4,6 +4,9 @@
 pub(crate) const CONNECTIVITY_CHECK_URL: &str =
     "https://internet-up.ably-realtime.com/is-the-internet-up.txt";
 
+/// The default URL of the WebSocket that finds out whether the network lets WebSockets through.
+pub(crate) const WS_CONNECTIVITY_CHECK_URL: &str = "wss://ws-up.ably-realtime.com";
+
 /// The hosts of a client (REC1, REC2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Domains {

@@ -6,6 +6,7 @@
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
+use futures_core::Stream;
 
 mod builtin;
 mod route;
@@ -47,6 +48,58 @@ pub trait HttpClient: Send + Sync {
     /// # Errors
     /// Without a complete response. The [`HttpError`]'s kind is the reason.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>>;
+
+    /// Whether [`open`](Self::open) is there. By default it is not: a realtime client over
+    /// [comet](crate::transport::Transport::Comet) then asks again and again instead of reading one stream.
+    fn can_stream(&self) -> bool {
+        false
+    }
+
+    /// Sends one request, and returns the response when its head has arrived. The body follows piece by piece, and its size
+    /// has no limit.
+    ///
+    /// # Errors
+    /// Without the head of a response. The [`HttpError`]'s kind is the reason; [`HttpErrorKind::Request`] by default.
+    fn open(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpStream, HttpError>> {
+        drop(request);
+        let message = "this HTTP client reads only whole responses";
+        Box::pin(async move { Err(HttpError::new(HttpErrorKind::Request, message)) })
+    }
+}
+
+/// An HTTP response whose body is still to come. Dropping it ends the request.
+#[non_exhaustive]
+pub struct HttpStream {
+    /// The status code.
+    pub status: u16,
+    /// Header names and values, in the order of the response.
+    pub headers: Vec<(String, String)>,
+    /// The pieces of the body. It ends without an error if the whole body has arrived.
+    pub body: Pin<Box<dyn Stream<Item = Result<Bytes, HttpError>> + Send>>,
+}
+
+impl HttpStream {
+    /// Makes a response without headers.
+    pub fn new(
+        status: u16,
+        body: impl Stream<Item = Result<Bytes, HttpError>> + Send + 'static,
+    ) -> Self {
+        Self { status, headers: Vec::new(), body: Box::pin(body) }
+    }
+
+    /// The first value of a header. The case of the name does not matter.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name).next()
+    }
+}
+
+impl fmt::Debug for HttpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpStream")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A boxed future.

@@ -11,7 +11,7 @@ use crate::{
     plugin::VcdiffDecoder,
     proxy::ProxyOption,
     push::PushOptions,
-    transport::Connector,
+    transport::{Connector, Transport},
 };
 
 mod auth;
@@ -80,6 +80,8 @@ pub struct ClientOptions {
     pub(crate) max_message_size: usize,
     pub(crate) max_frame_size: usize,
     pub(crate) connectivity_check_url: Option<String>,
+    pub(crate) transports: Vec<Transport>,
+    pub(crate) ws_connectivity_check_url: Option<String>,
     /// `None` is the default: watch where that is possible and useful.
     pub(crate) network_events: Option<bool>,
     pub(crate) agents: Vec<(String, Option<String>)>,
@@ -128,6 +130,8 @@ impl Default for ClientOptions {
             max_message_size: 65_536,
             max_frame_size: 524_288,
             connectivity_check_url: None,
+            transports: vec![Transport::WebSocket],
+            ws_connectivity_check_url: None,
             network_events: None,
             agents: Vec::new(),
             proxy: ProxyOption::default(),
@@ -280,6 +284,8 @@ impl fmt::Debug for ClientOptions {
             .field("max_message_size", &self.max_message_size)
             .field("max_frame_size", &self.max_frame_size)
             .field("connectivity_check_url", &self.connectivity_check_url)
+            .field("transports", &self.transports)
+            .field("ws_connectivity_check_url", &self.ws_connectivity_check_url)
             .field("network_events", &self.network_events)
             .field("agents", &self.agents)
             .field("proxy", &self.proxy)

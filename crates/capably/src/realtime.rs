@@ -18,8 +18,8 @@ use crate::{
     options::Config,
     outbox::{OutboxHandle, OutboxSlot, PreparedOutbox},
     plugin,
-    rest::{HttpRequestBuilder, Push, Query},
-    transport::TcpConnector,
+    rest::{HttpRequestBuilder, Pipeline, Push, Query},
+    transport::{CometConnector, Connector, FallbackConnector, TcpConnector, Transport},
 };
 
 pub mod annotations;
@@ -118,11 +118,6 @@ impl Realtime {
         let runtime = Handle::try_current().or_else(without_runtime)?;
         let _context = runtime.enter();
         let config = Arc::new(options.validate()?);
-        let connector = config
-            .options
-            .connector
-            .clone()
-            .unwrap_or_else(|| Arc::new(TcpConnector::new(config.proxies.clone())));
         let seed = match config.options.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| {
@@ -147,6 +142,7 @@ impl Realtime {
         let auto_connect = config.options.auto_connect;
         let rest = Rest::with_config(config, Some(handle.downgrade()));
         let pipeline = Arc::clone(rest.pipeline());
+        let connector = connector(&pipeline);
         let span = tracing::debug_span!("connection", primary = %pipeline.config().domains.primary);
         let driver =
             driver::Driver::new(core, pipeline, connector, shared, commands, network, start);
@@ -264,6 +260,24 @@ fn without_runtime(error: TryCurrentError) -> Result<Handle> {
         .with_source(error))
 }
 
+/// The connector for the transports of the options.
+fn connector(pipeline: &Pipeline) -> Arc<dyn Connector> {
+    let config = pipeline.config();
+    let options = &config.options;
+    let websocket = || {
+        let built_in = || Arc::new(TcpConnector::new(config.proxies.clone())) as Arc<dyn Connector>;
+        options.connector.clone().unwrap_or_else(built_in)
+    };
+    let comet = || Arc::new(CometConnector::new(pipeline.http_client()));
+    if config.falls_back() {
+        Arc::new(FallbackConnector::new(websocket(), comet(), config.ws_connectivity_check()))
+    } else if options.transports.contains(&Transport::Comet) {
+        comet()
+    } else {
+        websocket()
+    }
+}
+
 fn core_config(config: &Config) -> capably_core::Config {
     let options = &config.options;
     let credentials = match &config.credentials.key {
@@ -286,6 +300,9 @@ fn core_config(config: &Config) -> capably_core::Config {
         suspended_retry_timeout: options.suspended_retry_timeout,
         channel_retry_timeout: options.channel_retry_timeout,
         realtime_request_timeout: options.realtime_request_timeout,
+        connect_timeout: config
+            .falls_back()
+            .then(|| options.realtime_request_timeout.saturating_mul(2)),
         max_message_size: options.max_message_size as u64,
         max_frame_size: options.max_frame_size as u64,
         ..capably_core::Config::new(credentials)

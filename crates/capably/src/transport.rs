@@ -1,4 +1,4 @@
-//! The WebSocket interface of the SDK.
+//! The transports of the realtime client, and the WebSocket interface of the SDK.
 //!
 //! A [`Connector`] opens WebSockets. The SDK has a connector for TCP and TLS. Pass your own to
 //! [`ClientOptions::connector`](crate::ClientOptions::connector) to use another WebSocket library, or to script a peer in a
@@ -13,14 +13,30 @@ use std::{
 };
 
 use bytes::Bytes;
+use hyper::Uri;
 
 use crate::Result;
 
+mod comet;
+mod fallback;
+mod pages;
 mod websocket;
 
 pub use capably_protocol::Format;
 
+pub(crate) use self::{comet::CometConnector, fallback::FallbackConnector};
 pub(crate) use websocket::TcpConnector;
+
+/// A way to carry the frames of a realtime connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A WebSocket (RTN1).
+    WebSocket,
+    /// HTTP requests, for networks that let no WebSocket through: one request receives, as a stream or again and again, and
+    /// others send. Each takes longer than a frame over a WebSocket.
+    Comet,
+}
 
 /// Opens WebSockets.
 pub trait Connector: fmt::Debug + Send + Sync {
@@ -86,6 +102,23 @@ pub trait WebSocket: fmt::Debug + Send {
     /// 80003 when the socket has ended.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
+    /// The format of the frames, if it is another than the `format` in the path of the [`DialRequest`].
+    fn format(&self) -> Option<Format> {
+        None
+    }
+
+    /// The service has sent CONNECTED with this connection key. A transport that is made of several requests names the
+    /// connection in each of them.
+    fn connected(&mut self, connection_key: &str) {
+        let _ = connection_key;
+    }
+
+    /// A frame AUTH with this token is sent next. A transport that is made of several requests has the token in each of
+    /// them.
+    fn renewed(&mut self, access_token: &str) {
+        let _ = access_token;
+    }
+
     /// Sends a close frame if that is possible without waiting. The socket is dropped next.
     fn close(&mut self);
 }
@@ -121,6 +154,20 @@ pub struct DialRequest {
 }
 
 impl DialRequest {
+    /// The request for a WebSocket at a URL; `None` if the text is no URL of a WebSocket.
+    pub(crate) fn of_url(url: &str, max_frame_size: usize, timeout: Duration) -> Option<Self> {
+        let url: Uri = url.parse().ok()?;
+        let tls = match url.scheme_str()? {
+            "wss" => true,
+            "ws" => false,
+            _ => return None,
+        };
+        let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let path = url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+        Some(Self { tls, host, port, path, max_frame_size, timeout })
+    }
+
     /// The URL, including credentials.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use capably::{ClientOptions, Data, Realtime};
+use capably::{ClientOptions, Data, Realtime, transport::Transport};
 use capably_server::Server;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,8 +26,10 @@ use tokio::{
 
 const RUNS: u64 = 100;
 const MESSAGES: usize = 300;
-/// The number of connections of each client that are cut; the next one is not.
-const CUTS: usize = 4;
+/// The number of connections of each client that are cut; the next one is not. Comet uses two at a time.
+fn cuts(transport: Transport) -> usize {
+    if transport == Transport::Comet { 8 } else { 4 }
+}
 
 /// A relay that cuts the first connections, each after this many bytes in one direction.
 struct Cutter {
@@ -44,7 +46,7 @@ enum Cut {
 }
 
 impl Cutter {
-    async fn start(server: SocketAddr, seed: u64) -> Self {
+    async fn start(server: SocketAddr, seed: u64, most: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let cuts = Arc::new(AtomicUsize::new(0));
@@ -58,7 +60,7 @@ impl Cutter {
                 let Ok(server) = TcpStream::connect(server).await else { return };
                 // A cut may come in the handshake, between frames, or inside one.
                 let after = rng.usize(1..20_000);
-                let cut = match (number < CUTS, rng.bool()) {
+                let cut = match (number < most, rng.bool()) {
                     (false, _) => Cut::Never,
                     (true, true) => Cut::ToServer(after),
                     (true, false) => Cut::ToClient(after),
@@ -106,12 +108,18 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut left: usize) 
     }
 }
 
-async fn connect(server: &Server, through: SocketAddr, binary: bool) -> Realtime {
+async fn connect(
+    server: &Server,
+    through: SocketAddr,
+    binary: bool,
+    transport: Transport,
+) -> Realtime {
     let options = ClientOptions::new(server.key())
         .endpoint(through.ip().to_string())
         .port(through.port())
         .tls(false)
         .use_binary_protocol(binary)
+        .transports([transport])
         // A cut attempt must not delay the test.
         .disconnected_retry_timeout(Duration::from_millis(1));
     Realtime::new(options).unwrap()
@@ -125,14 +133,15 @@ fn payload(number: usize) -> Data {
     }
 }
 
-async fn run(seed: u64) -> usize {
+async fn run(seed: u64, transport: Transport) -> usize {
     let server = Server::builder().start().await.unwrap();
     let (to_publisher, to_subscriber) = (
-        Cutter::start(server.local_addr(), 2 * seed).await,
-        Cutter::start(server.local_addr(), 2 * seed + 1).await,
+        Cutter::start(server.local_addr(), 2 * seed, cuts(transport)).await,
+        Cutter::start(server.local_addr(), 2 * seed + 1, cuts(transport)).await,
     );
-    let subscriber = connect(&server, to_subscriber.address, seed.is_multiple_of(2)).await;
-    let publisher = connect(&server, to_publisher.address, seed % 4 < 2).await;
+    let subscriber =
+        connect(&server, to_subscriber.address, seed.is_multiple_of(2), transport).await;
+    let publisher = connect(&server, to_publisher.address, seed % 4 < 2, transport).await;
 
     let channel = subscriber.channels().get("stream");
     let mut messages = channel.subscribe().await.unwrap();
@@ -168,9 +177,19 @@ async fn run(seed: u64) -> usize {
 // Spec: RTN15d, RTN7, RTN7a, RTN7b, RTN19, RTN19a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_connections_lose_and_repeat_no_message() {
+    run_all(Transport::WebSocket).await;
+}
+
+// The requests of comet are cut in the same way: in a head, inside a frame, between the frames of a stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_requests_of_comet_lose_and_repeat_no_message() {
+    run_all(Transport::Comet).await;
+}
+
+async fn run_all(transport: Transport) {
     let mut cuts = 0;
     for seed in 0..RUNS {
-        let run = tokio::time::timeout(Duration::from_secs(30), run(seed));
+        let run = tokio::time::timeout(Duration::from_secs(30), run(seed, transport));
         cuts += run.await.unwrap_or_else(|_| panic!("run {seed} hangs"));
     }
     // Without cuts the test would prove nothing.

@@ -106,7 +106,8 @@ impl Connection {
     pub(super) fn dial(&mut self, cx: &mut ConnectionCx<'_>) {
         let transport = TransportId(self.next_transport);
         self.next_transport += 1;
-        cx.await_answer(Timer::Connect);
+        let limit = cx.config.connect_timeout.unwrap_or(cx.config.realtime_request_timeout);
+        cx.timers.set(Timer::Connect, cx.now.instant + limit);
         let request =
             ConnectRequest::new(cx.config, self.host.clone(), self.proof(), self.continuation());
         self.connecting(Phase::Dialling(transport), cx);

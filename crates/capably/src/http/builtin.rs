@@ -9,8 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{Method, Request, Uri, header::PROXY_AUTHORIZATION};
+use futures_util::TryStreamExt;
+use http_body_util::{BodyDataStream, BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap, Method, Request, Response, Uri,
+    body::Incoming,
+    header::{HeaderValue, PROXY_AUTHORIZATION},
+};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -19,7 +24,7 @@ use tower_service::Service;
 
 use super::{
     BoxFuture, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
-    route::Route,
+    HttpStream, route::Route,
 };
 use crate::{BoxError, proxy::Proxies};
 
@@ -53,6 +58,29 @@ impl BuiltinClient {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let limit = request.max_response;
+        let (head, body) = self.begin(request).await?.into_parts();
+        let body = Limited::new(body, limit).collect().await;
+        let body = body.map_err(|error| body_error(error, limit))?;
+        Ok(HttpResponse {
+            status: head.status.as_u16(),
+            headers: headers(&head.headers),
+            body: body.to_bytes(),
+        })
+    }
+
+    async fn stream(&self, request: HttpRequest) -> Result<HttpStream, HttpError> {
+        let (head, body) = self.begin(request).await?.into_parts();
+        let pieces = BodyDataStream::new(body).map_err(|error| body_error(error.into(), 0));
+        Ok(HttpStream {
+            status: head.status.as_u16(),
+            headers: headers(&head.headers),
+            body: Box::pin(pieces),
+        })
+    }
+
+    /// Sends a request, and reads the head of its response.
+    async fn begin(&self, request: HttpRequest) -> Result<Response<Incoming>, HttpError> {
         if tokio::runtime::Handle::try_current().is_err() {
             let message = "an HTTP request needs a tokio runtime, and this thread has none";
             return Err(HttpError::new(HttpErrorKind::Request, message));
@@ -61,20 +89,8 @@ impl BuiltinClient {
             let message = "https needs the cargo feature `tls`, which is not enabled in this build";
             return Err(HttpError::new(HttpErrorKind::Request, message));
         }
-        let limit = request.max_response;
         let request = self.with_proxy_auth(hyper_request(request)?);
-        let response = self.client.request(request).await.map_err(send_error)?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, limit).collect().await;
-        let body = body.map_err(|error| body_error(error, limit))?;
-        let headers = head.headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
-        Ok(HttpResponse {
-            status: head.status.as_u16(),
-            headers: headers.collect(),
-            body: body.to_bytes(),
-        })
+        self.client.request(request).await.map_err(send_error)
     }
 
     /// Adds the proxy's credentials to a request that a proxy forwards. A tunnel has sent them when it was opened.
@@ -93,6 +109,19 @@ impl HttpClient for BuiltinClient {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
         Box::pin(self.exchange(request))
     }
+
+    fn can_stream(&self) -> bool {
+        true
+    }
+
+    fn open(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpStream, HttpError>> {
+        Box::pin(self.stream(request))
+    }
+}
+
+fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 #[cfg(feature = "tls")]

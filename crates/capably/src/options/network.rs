@@ -10,7 +10,7 @@ use crate::{
     endpoint::Domains,
     http::{HttpClient, HttpProxy},
     proxy::ProxyOption,
-    transport::Connector,
+    transport::{Connector, Transport},
 };
 
 /// Hosts and connections.
@@ -137,6 +137,53 @@ impl ClientOptions {
     #[must_use]
     pub fn connectivity_check_url(mut self, url: impl Into<String>) -> Self {
         self.connectivity_check_url = Some(url.into());
+        self
+    }
+
+    /// Sets the transports of realtime connections; a WebSocket alone by default (RTN1).
+    ///
+    /// With [`Transport::Comet`] as well, a client connects with HTTP requests where the network lets no WebSocket through,
+    /// such as behind a proxy that refuses the upgrade. WebSockets come first, in whatever order the transports are listed.
+    /// If one cannot be opened, or takes longer than two fifths of the
+    /// [`realtime_request_timeout`](Self::realtime_request_timeout), the client opens another to the
+    /// [check URL](Self::ws_connectivity_check_url). If that fails, too, it connects over comet. Later attempts to connect
+    /// begin with comet, until a check succeeds. An attempt may take twice the `realtime_request_timeout`.
+    ///
+    /// A connection goes on when its transport changes: it is resumed. Comet carries JSON, also with the
+    /// [binary protocol](Self::use_binary_protocol). It uses the [`http_client`](Self::http_client) and the
+    /// [`proxy`](Self::proxy) of the options.
+    ///
+    /// # Errors
+    /// The client's constructor returns 40000 for an empty list.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = capably_server::Server::builder().start().await?;
+    /// use capably::{ClientOptions, Realtime, transport::Transport};
+    ///
+    /// let options = ClientOptions::new(server.key())
+    ///     .endpoint(server.endpoint())
+    ///     .port(server.port())
+    ///     .tls(false)
+    ///     .transports([Transport::WebSocket, Transport::Comet]);
+    /// let client = Realtime::connect(options).await?;
+    /// client.channels().get("greetings").publish("hello", "world").await?;
+    /// client.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.transports = transports.into_iter().collect();
+        self
+    }
+
+    /// Sets the URL, `wss` or `ws`, of the WebSocket that a client opens to find out whether the network lets WebSockets
+    /// through. Only a client with several [transports](Self::transports) uses it. By default it is a host of Ably.
+    #[must_use]
+    pub fn ws_connectivity_check_url(mut self, url: impl Into<String>) -> Self {
+        self.ws_connectivity_check_url = Some(url.into());
         self
     }
 

@@ -10,10 +10,14 @@ use crate::{
     auth::{self, ClientNumber, Credentials},
     endpoint::{self, Domains},
     proxy::Proxies,
+    transport::{DialRequest, Transport},
 };
 
 /// The longest duration of an option: 30 years. A longer one could overflow when it is added to a clock.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+
+/// The largest frame of the host that a connectivity check connects to, in bytes.
+const MAX_CHECK_FRAME: usize = 64 * 1024;
 
 /// The resolution of the runtime's clock.
 const TICK: Duration = Duration::from_millis(1);
@@ -62,6 +66,21 @@ impl Config {
     pub(crate) fn connectivity_check_url(&self) -> &str {
         let given = self.options.connectivity_check_url.as_deref();
         given.unwrap_or(endpoint::CONNECTIVITY_CHECK_URL)
+    }
+
+    /// Whether a realtime client chooses between transports.
+    pub(crate) fn falls_back(&self) -> bool {
+        let has = |transport| self.options.transports.contains(&transport);
+        has(Transport::WebSocket) && has(Transport::Comet)
+    }
+
+    /// The WebSocket that finds out whether the network lets WebSockets through.
+    pub(crate) fn ws_connectivity_check(&self) -> DialRequest {
+        let given = self.options.ws_connectivity_check_url.as_deref();
+        let timeout = self.options.realtime_request_timeout;
+        let request = |url| DialRequest::of_url(url, MAX_CHECK_FRAME, timeout);
+        let default = || request(endpoint::WS_CONNECTIVITY_CHECK_URL);
+        given.and_then(request).or_else(default).expect("the default URL is that of a WebSocket")
     }
 }
 
@@ -167,6 +186,27 @@ impl ClientOptions {
                 "connectivity_check_url",
                 format!("`{url}` is not an HTTP URL"),
                 "start the URL with `https://`",
+            );
+        }
+        self.check_transports(problems);
+    }
+
+    fn check_transports(&self, problems: &mut Problems) {
+        if self.transports.is_empty() {
+            problems.bad(
+                "transports",
+                "the list is empty".to_owned(),
+                "list `Transport::WebSocket`, `Transport::Comet` or both",
+            );
+        }
+        let limit = self.realtime_request_timeout;
+        if let Some(url) = &self.ws_connectivity_check_url
+            && DialRequest::of_url(url, MAX_CHECK_FRAME, limit).is_none()
+        {
+            problems.bad(
+                "ws_connectivity_check_url",
+                format!("`{url}` is not the URL of a WebSocket"),
+                "start the URL with `wss://`",
             );
         }
     }

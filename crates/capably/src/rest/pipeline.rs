@@ -125,6 +125,11 @@ impl Pipeline {
         options.http_request_timeout.saturating_add(call.saturating_mul(2))
     }
 
+    /// The client that sends the HTTP requests.
+    pub(crate) fn http_client(&self) -> Arc<dyn HttpClient> {
+        Arc::clone(&self.client)
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }

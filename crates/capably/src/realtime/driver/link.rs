@@ -89,7 +89,7 @@ impl Link {
                     Ok(socket) => {
                         *self = Self::Open(Box::new(OpenLink {
                             id,
-                            format,
+                            format: socket.format().unwrap_or(format),
                             socket,
                             limits: *limits,
                             unsent: VecDeque::new(),
@@ -154,6 +154,12 @@ impl OpenLink {
             match codec::read_server_frame(format, &bytes, &self.limits, &mut self.frame) {
                 Ok(()) => {
                     tracing::trace!(target: "capably::frames", frame = ?self.frame, "received");
+                    if let ServerFrame::Connected(connected) = &self.frame
+                        && let Some(key) =
+                            connected.details.as_ref().and_then(|own| own.connection_key.as_ref())
+                    {
+                        self.socket.connected(key);
+                    }
                     on_event(TransportEvent::Frame(&mut self.frame));
                 }
                 // One unreadable item must not end the transport: the service would send the frame again after each
@@ -185,6 +191,9 @@ impl OpenLink {
     fn encode(&mut self, frame: &ClientFrame) -> Result<()> {
         tracing::trace!(target: "capably::frames", ?frame, "sending");
         let format = self.format;
+        if let ClientFrame::Auth(auth) = frame {
+            self.socket.renewed(&auth.access_token);
+        }
         self.socket.send_with(format, &mut |out| codec::encode_client_frame(format, frame, out))?;
         self.unflushed = true;
         Ok(())

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use capably_protocol::{
     ErrorCode, Format,
     websocket::{
@@ -17,7 +17,7 @@ use capably_protocol::{
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::{Io, Packet, WebSocket, lost};
-use crate::{Error, Result, random};
+use crate::{Error, Result, random, transport::pages::Pages};
 
 /// The least and the most that is read at once, in bytes: an idle client needs little memory, and a burst is read in
 /// few calls.
@@ -25,13 +25,6 @@ const READ_SIZES: (usize, usize) = (4 * 1024, 64 * 1024);
 
 /// How many bytes are buffered before they are written without a flush.
 const WRITE_BUFFER: usize = 64 * 1024;
-
-/// Small frames are copied out of the read buffer into pages of this size, in bytes, so that a message keeps at most a
-/// page alive.
-const PAGE: usize = 4 * 1024;
-
-/// The shortest frame that is a slice of the read buffer, in bytes. A shorter one would keep many times its size alive.
-const SHARED: usize = 16 * 1024;
 
 /// How many PONGs wait to be sent at most.
 const MOST_PONGS: usize = 64;
@@ -69,7 +62,7 @@ impl FramedSocket {
             decoder: Decoder::new(Sender::Server, max_frame_size),
             unread,
             read_size: READ_SIZES.0,
-            pages: Pages { free: BytesMut::new() },
+            pages: Pages::default(),
             unsent: Vec::new(),
             sent: 0,
             packet_size: 0,
@@ -226,34 +219,6 @@ impl FramedSocket {
         if let Poll::Ready(Ok(())) = self.poll_write(cx) {
             let _ = Pin::new(&mut self.stream).poll_flush(cx);
         }
-    }
-}
-
-/// The memory of small frames.
-struct Pages {
-    /// The free rest of the current page.
-    free: BytesMut,
-}
-
-impl Pages {
-    /// Takes a frame of this size from the front of a buffer.
-    #[inline]
-    fn take(&mut self, buffer: &mut BytesMut, size: usize) -> Bytes {
-        if size >= SHARED {
-            return buffer.split_to(size).freeze();
-        }
-        let frame = &buffer[..size];
-        let copy = if size > PAGE / 2 {
-            Bytes::copy_from_slice(frame)
-        } else {
-            if self.free.capacity() < size {
-                self.free = BytesMut::with_capacity(PAGE);
-            }
-            self.free.extend_from_slice(frame);
-            self.free.split().freeze()
-        };
-        buffer.advance(size);
-        copy
     }
 }
 
