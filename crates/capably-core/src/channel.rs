@@ -83,12 +83,14 @@ enum State {
 }
 
 impl Channel {
-    /// A channel that continues after `channel_serial`, if an earlier client left one.
+    /// A channel that continues after `channel_serial`, if an earlier client left one. With `is_recovered`, that client may
+    /// have left members, too.
     pub(crate) fn new(
         id: ChannelId,
         name: Str,
         options: ChannelOptions,
         channel_serial: Option<Str>,
+        is_recovered: bool,
     ) -> Self {
         Self {
             id,
@@ -97,7 +99,7 @@ impl Channel {
             state: State::Initialized,
             error_reason: None,
             continuity: Continuity::at(channel_serial.clone()),
-            presence: Presence::new(id, channel_serial.is_some()),
+            presence: Presence::new(id, is_recovered || channel_serial.is_some()),
             channel_serial,
             attach_serial: None,
             modes: Vec::new(),

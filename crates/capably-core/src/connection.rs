@@ -181,6 +181,11 @@ impl Connection {
         self.recover.as_mut()?.channel_serials.remove(channel)
     }
 
+    /// Whether the next connection continues that of an earlier client, by its recovery key (RTN16).
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.recovering
+    }
+
     /// The current transport has shown that the service is alive (RTN23a).
     pub(crate) fn active(&mut self, now: Instant) {
         self.last_activity = now;

@@ -19,7 +19,8 @@ impl Client {
     /// recovery key names continues where the key says (RTN16j).
     pub fn open_channel(&mut self, id: ChannelId, name: Str, options: ChannelOptions) {
         let channel_serial = self.shared.connection.take_recovered_serial(&name);
-        self.channels.insert(Channel::new(id, name, options, channel_serial));
+        let is_recovered = self.shared.connection.is_recovering();
+        self.channels.insert(Channel::new(id, name, options, channel_serial, is_recovered));
     }
 
     /// Releases a channel: its operations end with an error, and the service is asked to detach it (RTS4a).
