@@ -90,6 +90,12 @@ impl App {
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.settle(msg_serial, result);
+                    // The client has come back meanwhile, without this channel: when it came, the member was not there yet.
+                    if let About::Presence(_, channel) = &about
+                        && !connection.attached.can_have_members(channel)
+                    {
+                        self.channels.expect_back(&id, now.steady + connection.remain());
+                    }
                     return Some(id);
                 }
                 if let About::Presence(connection, channel) = about {

@@ -598,3 +598,17 @@ fn rest_returns_live_members_and_fixture_members() {
     assert_eq!(history(&bench, &second), events[..1]);
     assert_eq!(bench.occupancy().presence_members, 1);
 }
+
+// Spec: RTP2b1
+#[test]
+fn a_member_does_not_leave_before_it_entered_when_the_clock_goes_back() {
+    let mut bench = Bench::new();
+    let ((ada, _), bob) = two(&mut bench);
+    bench.send_presence(ada, 0, message(Enter, "", "one"));
+    bench.now.wall -= 60_000;
+    bench.send(ada, vec![ClientFrame::Detach { channel: "a".into() }]);
+    let items = bench.received(bob).items;
+    let times: Vec<_> = items.iter().map(|item| (item.action, item.timestamp)).collect();
+    let [(Some(Enter), entered), (Some(Leave), left)] = times[..] else { panic!("{times:?}") };
+    assert!(left >= entered, "{times:?}");
+}

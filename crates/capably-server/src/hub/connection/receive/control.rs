@@ -36,12 +36,12 @@ impl Receiver<'_> {
         }
     }
 
-    /// Ends an attachment. In a cluster, DETACHED follows when the departure of the members is committed: a client that is told
-    /// that they have left may attach again at another node, where they must not be found.
+    /// Ends an attachment. DETACHED follows when the departure of the members is committed: a client that is told that they have
+    /// left may attach again, in a cluster at another node, and must not find them.
     fn detach(&mut self, channel: Str, turn: &mut Turn<'_>) {
         let session = &mut self.connection.session(self.transport);
         let departure = self.channels.detach(session, &channel, turn);
-        if let Some(ticket) = departure.filter(|_| self.channels.node().is_some()) {
+        if let Some(ticket) = departure {
             let origin = Origin::Detach(self.connection.id.clone(), channel);
             self.channels.set_origin(ticket, origin);
             self.connection.detaching(ticket);
