@@ -19,10 +19,11 @@ const driver = join(dirname(binary), 'capably-interop');
 /** The test data that all client libraries share. */
 const fixtures = new URL('../crates/capably-protocol/tests/fixtures/', import.meta.url);
 
-export const formats = ['json', 'msgpack'];
-
 /** The transport of the npm client's realtime connections: `web_socket`, or the one that `CAPABLY_TRANSPORT` names. */
 const transport = process.env.CAPABLY_TRANSPORT ?? 'web_socket';
+
+/** The npm client sends JSON over comet, whatever its options say. */
+export const formats = transport === 'comet' ? ['json'] : ['json', 'msgpack'];
 
 /** Reads a file of the shared fixtures. */
 export async function fixture(name) {
@@ -86,6 +87,8 @@ export async function withRealtime(server, format, work, more = {}) {
   const client = new Ably.Realtime(options);
   try {
     await client.connection.whenState('connected');
+    const { shortName } = client.connection.connectionManager.activeProtocol.getTransport();
+    assert.ok(options.transports.includes(shortName), `connected over ${shortName}`);
     await work(client);
   } finally {
     client.close();

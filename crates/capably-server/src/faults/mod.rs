@@ -72,6 +72,7 @@ mod proxy;
 mod relay;
 mod rule;
 mod script;
+mod stream;
 mod table;
 mod wire;
 

@@ -1,11 +1,9 @@
 //! A proxy between clients and a service, which injects the faults.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,7 +14,7 @@ use futures_util::future::Either;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
-    body::{Body as _, Incoming},
+    body::Incoming,
     client::conn::http1,
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
@@ -36,7 +34,7 @@ use super::{
     Connect, Faults, Side,
     relay::{self, Socket},
     rule::{Answer, End, Opened},
-    script,
+    script, stream,
     table::{OpeningFault, RequestFault},
 };
 #[cfg(feature = "console")]
@@ -44,7 +42,6 @@ use crate::front::console;
 use crate::{
     ServerError,
     front::http::{
-        body::{Body, Pieces},
         connection::{Handle, Upgraded, serve_http},
         query::Query,
         reply::{self, Reply, Response},
@@ -403,8 +400,11 @@ impl Target {
         Some(response)
     }
 
-    /// Forwards a request to the service, and returns its response.
+    /// Forwards a request to the service, and returns its response. That of comet, or an event stream, is forwarded as it
+    /// arrives.
     async fn forward(&self, head: Parts, body: Incoming) -> Result<Response, Response> {
+        let path = head.uri.path();
+        let may_be_stream = path.starts_with("/comet/") || matches!(path, "/sse" | "/event-stream");
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
             let mut response = Response::default();
             *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
@@ -418,36 +418,31 @@ impl Target {
         *request.headers_mut() = end_to_end(&head.headers, false);
         request.headers_mut().insert(header::HOST, self.host().ok_or_else(bad_gateway)?);
         let stream = self.connect().await?;
+        if may_be_stream {
+            return stream::forward(stream, request).await.map_err(|problem| {
+                tracing::debug!(%problem, "the service sent no response");
+                bad_gateway()
+            });
+        }
         let exchange = async {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            let mut connection = Box::pin(connection);
-            let sent = sender.send_request(request);
-            tokio::pin!(sent);
-            let answer = tokio::select! {
-                answer = &mut sent => answer?,
+            let answered = async {
+                let (head, body) = sender.send_request(request).await?.into_parts();
+                let body = Limited::new(body, MAX_BODY).collect().await?.to_bytes();
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, body))
+            };
+            tokio::pin!(answered);
+            tokio::select! {
+                answer = &mut answered => answer,
                 // The connection has ended, but the sender may still have the response that it read before.
-                _ = &mut connection => sent.await?,
-            };
-            let (head, body) = answer.into_parts();
-            if is_stream(&head.headers) {
-                return Ok((
-                    head,
-                    Body::Stream(Box::new(Streamed { connection: Some(connection), body })),
-                ));
+                _ = connection => answered.await,
             }
-            let body = Limited::new(body, MAX_BODY).collect();
-            tokio::pin!(body);
-            let body = tokio::select! {
-                body = &mut body => body?,
-                _ = &mut connection => body.await?,
-            };
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head, Body::from(body.to_bytes())))
         };
         let (head, body) = exchange.await.map_err(|problem| {
             tracing::debug!(%problem, "the service sent no response");
             bad_gateway()
         })?;
-        let mut response = Response::new(body);
+        let mut response = Response::new(body.into());
         *response.status_mut() = head.status;
         *response.headers_mut() = end_to_end(&head.headers, is_head);
         Ok(response)
@@ -494,41 +489,6 @@ impl script::Response {
     }
 }
 
-/// Whether a response has no end: its body is passed on as it comes.
-fn is_stream(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    media_type.is_some_and(|it| {
-        it.starts_with("text/event-stream") || it.starts_with("application/x-ndjson")
-    })
-}
-
-/// The body of a stream, with the connection that it comes from.
-struct Streamed {
-    /// None once it has ended.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
-    body: Incoming,
-}
-
-impl Pieces for Streamed {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let ended = self.connection.as_mut().map(|connection| connection.as_mut().poll(cx));
-        if ended.is_some_and(|ended| ended.is_ready()) {
-            self.connection = None;
-        }
-        loop {
-            return Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) => Some(Ok(piece)),
-                    // Trailers.
-                    Err(_) => continue,
-                },
-                Some(Err(problem)) => Some(Err(io::Error::other(problem))),
-                None => None,
-            });
-        }
-    }
-}
-
 fn bad_gateway() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::BAD_GATEWAY;
@@ -537,7 +497,7 @@ fn bad_gateway() -> Response {
 
 /// The headers without those that describe the connection, and without the length of the body. The length is computed
 /// from the body, except for a response to HEAD, which has none.
-fn end_to_end(headers: &HeaderMap, keep_length: bool) -> HeaderMap {
+pub(super) fn end_to_end(headers: &HeaderMap, keep_length: bool) -> HeaderMap {
     let mut headers = headers.clone();
     for name in [
         header::CONNECTION,

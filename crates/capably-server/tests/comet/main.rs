@@ -12,6 +12,7 @@ use capably_protocol::{
     ClientFrame, Flags, Format, Message, PresenceAction, PresenceMessage, ServerFrame,
     frame::{Attach, AuthDetails, Publish},
 };
+use capably_server::{Server, engine::Mesh, faults::Faults};
 use serde_json::json;
 
 use client::*;
@@ -378,6 +379,52 @@ async fn members_leave_when_a_client_closes() {
     }
 }
 
+// Another node has no session with the key, and continues the connection.
+#[tokio::test]
+async fn on_another_node_of_a_cluster_the_client_resumes() {
+    let mesh = Mesh::new();
+    let node = || Server::builder().key("app-id.key:secret").engine(mesh.node()).start();
+    let servers = [node().await.unwrap(), node().await.unwrap()];
+    for (format, streams) in ways() {
+        let channel = format!("moved:{format:?}:{streams}");
+        let (mut comet, connected) = Comet::connect(&servers[0], format, streams).await;
+        let attached = comet.attach(&channel).await;
+        comet.http = Http::connect(&servers[1]).await;
+        for what in ["recv", "close", "disconnect"] {
+            let answer = comet.get(what).await;
+            assert_eq!(refused_with(format, &answer), (400, "DISCONNECTED", 80018), "{what}");
+        }
+        let (mut publisher, _) = Client::connect(&servers[0], format).await;
+        publisher.publish(&channel, 0, text("missed")).await;
+        publisher.ack().await;
+        let resume = format!("resume={}", comet.key);
+        let (mut moved, resumed) = Comet::connect_with(&servers[1], format, streams, &resume).await;
+        assert_eq!((resumed.connection_id, resumed.error), (connected.connection_id, None));
+        let again = Attach {
+            channel: channel.as_str().into(),
+            channel_serial: attached.channel_serial,
+            ..Attach::default()
+        };
+        assert!(moved.attach_with(again).await.flags.contains(Flags::RESUMED));
+        assert_eq!(moved.message().await.items[0].data.as_str(), Some("missed"));
+    }
+}
+
+// A proxy that collected the stream would never forward it.
+#[tokio::test]
+async fn the_fault_proxy_forwards_streams_as_they_arrive() {
+    let server = Server::builder().faults(&Faults::new()).start().await.unwrap();
+    for (format, streams) in ways() {
+        let (mut comet, _) = Comet::connect(&server, format, streams).await;
+        comet.attach("through-faults").await;
+        assert_eq!(comet.get("close").await.status, 200);
+        if let Some(stream) = &mut comet.stream {
+            assert!(stream.piece().await.is_some(), "CLOSED");
+            assert_eq!(stream.piece().await, None);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_stops_disconnects_its_clients() {
     let server = server().await;
@@ -401,7 +448,7 @@ async fn a_server_that_stops_disconnects_its_clients() {
 }
 
 /// A token of the server's key.
-async fn token(server: &capably_server::Server, request: serde_json::Value) -> String {
+async fn token(server: &Server, request: serde_json::Value) -> String {
     let name = server.key().split(':').next().unwrap();
     let mut body = request;
     body["keyName"] = name.into();

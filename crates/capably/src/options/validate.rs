@@ -365,6 +365,13 @@ mod tests {
             (options().tls(false), "tls", 40103, 401),
             (options().tls(false).endpoint("sandbox"), "tls", 40103, 401),
             (options().connectivity_check_url("ftp://x"), "connectivity_check_url", 40000, 400),
+            (options().transports([]), "transports", 40000, 400),
+            (
+                options().ws_connectivity_check_url("https://x"),
+                "ws_connectivity_check_url",
+                40000,
+                400,
+            ),
             (options().http_open_timeout(Duration::ZERO), "http_open_timeout", 40000, 400),
             (options().http_request_timeout(Duration::ZERO), "http_request_timeout", 40000, 400),
             (
@@ -499,6 +506,17 @@ mod tests {
             assert_eq!((error.code().0, error.status()), (40000, Some(400)), "{error}");
             assert_eq!(error.detail().keys().collect::<Vec<_>>(), ["network_events"]);
             assert!(error.to_string().contains("feature `network-events`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_websocket_of_the_connectivity_check_can_be_replaced() {
+        let check =
+            |options: ClientOptions| options.validate().expect("good").ws_connectivity_check();
+        assert_eq!(check(options()).url(), "wss://ws-up.ably-realtime.com/");
+        for url in ["ws://x.example:81/y?z=1", "wss://[::1]:8443/"] {
+            let own = check(options().ws_connectivity_check_url(url));
+            assert_eq!(own.url(), url);
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Small frames are copied out of the read buffer into pages of this size, in bytes, so that a message keeps at most a
 /// page alive.
-const PAGE: usize = 4 * 1024;
+pub(super) const PAGE: usize = 4 * 1024;
 
 /// The shortest frame that is a slice of the read buffer, in bytes. A shorter one would keep many times its size alive.
 const SHARED: usize = 16 * 1024;

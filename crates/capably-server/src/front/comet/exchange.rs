@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -16,7 +16,10 @@ use bytes::Bytes;
 use capably_protocol::{Format, codec::FrameBatch, websocket::Kind};
 use tokio::{sync::Notify, time::timeout};
 
-use crate::front::{http::body::Pieces, socket::carrier::Received};
+use crate::front::{
+    http::body::{BrokenOff, Pieces},
+    socket::carrier::Received,
+};
 
 /// The session writes frames up to this size before a request must take them.
 const WRITE_SIZE: usize = 64 * 1024;
@@ -337,7 +340,7 @@ impl Receiver {
 }
 
 impl Pieces for Receiver {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         self.poll_frames(cx).map(|frames| frames.map(Ok))
     }
 }

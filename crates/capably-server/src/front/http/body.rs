@@ -1,7 +1,8 @@
 //! The body of a response: whole, or written piece by piece for as long as the request lasts.
 
 use std::{
-    fmt, io, mem,
+    error::Error,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,9 +19,24 @@ pub(crate) enum Body {
 
 /// A body in pieces. Dropping it means that the client has gone, unless the last piece was taken.
 pub(crate) trait Pieces: Send {
-    /// The next piece; `None` at the end. An error cuts the response off.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`BrokenOff`] if the rest is lost. The client's connection then ends without the end of the response.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>>;
 }
+
+/// A body whose rest is lost.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body has broken off")
+    }
+}
+
+impl Error for BrokenOff {}
 
 impl Body {
     /// The length in bytes; 0 for a stream.
@@ -46,12 +62,12 @@ impl<B: Into<Bytes>> From<B> for Body {
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = io::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let piece = match &mut *self {
             Self::Whole(bytes) => Some(mem::take(bytes)).filter(|bytes| !bytes.is_empty()).map(Ok),
             Self::Stream(pieces) => ready!(pieces.poll_piece(cx)),

@@ -38,6 +38,10 @@ impl Opening {
     /// Reads the parameters in the query, and checks the credentials.
     pub(in crate::front) fn read(
         shared: &Shared,
+        #[cfg_attr(
+            not(feature = "console"),
+            expect(unused_variables, reason = "only the console wants it")
+        )]
         request: &Parts,
         query: &Query,
         credentials: Result<Option<Credentials>, ErrorInfo>,
@@ -46,8 +50,6 @@ impl Opening {
         let idle = idle_interval(query, shared.settings.max_idle_interval);
         let max_idle_interval = idle.clone().unwrap_or(shared.settings.max_idle_interval);
         let admitted = valid.and(idle.map(drop)).and_then(|()| admit(shared, query, credentials));
-        #[cfg(not(feature = "console"))]
-        let _ = request;
         Self {
             format,
             echo: query.get("echo") != Some("false"),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -24,7 +23,7 @@ use crate::front::operating::ClientFacts;
 use crate::{
     front::{
         Shared, credentials,
-        http::body::Pieces,
+        http::body::{BrokenOff, Pieces},
         random,
         socket::{
             counting::ConnectionCounts,
@@ -334,7 +333,7 @@ impl Reader {
 }
 
 impl Pieces for Reader {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         let this = self;
         let span = this.span.clone();
         let _entered = span.enter();

@@ -277,9 +277,11 @@ fn protocol_error(message: String) -> Error {
 mod tests {
     use std::future::poll_fn;
 
+    use bytes::Bytes;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::transport::pages::PAGE;
 
     const MAX_FRAME_SIZE: usize = 100_000;
 
