@@ -95,6 +95,8 @@ mod metrics;
 mod readiness;
 mod server;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod webhooks;
 
 /// The server in virtual time, for the crate `capably-sim`. It is no part of the API.
@@ -107,6 +109,8 @@ pub mod sim {
 /// The types of the protocol.
 pub use capably_protocol as protocol;
 pub use server::{Builder, Server, ServerError};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

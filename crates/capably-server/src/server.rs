@@ -81,7 +81,8 @@ impl Server {
         let endpoint = self.endpoint();
         let host =
             if endpoint.contains(':') { format!("[{endpoint}]") } else { endpoint.to_owned() };
-        Some(format!("http://{host}:{}{}", self.port(), console.path()))
+        let scheme = if self.shared.has_tls() { "https" } else { "http" };
+        Some(format!("{scheme}://{host}:{}{}", self.port(), console.path()))
     }
 
     /// Disconnects all clients within `timeout`, so that they reconnect to other servers, and stops the server.

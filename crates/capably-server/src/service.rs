@@ -3,6 +3,7 @@
 //! [`FaultControl`](crate::faults::FaultControl) are services.
 
 mod listener;
+mod stream;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,7 +14,10 @@ use tokio::{
 };
 
 use self::listener::host;
-pub(crate) use self::listener::{Listener, Sockets, accept};
+pub(crate) use self::{
+    listener::{Listener, Sockets, accept},
+    stream::Stream,
+};
 
 /// A running service. Dropping it aborts its tasks.
 #[derive(Debug)]

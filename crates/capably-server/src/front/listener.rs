@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     hub::error,
-    service::{Sockets, Stop, accept, drain},
+    service::{Sockets, Stop, Stream, accept, drain},
 };
 
 /// Serves until the server is to stop. Then every client gets a DISCONNECTED (80003).
@@ -52,10 +52,26 @@ pub(crate) async fn serve_stream(stream: TcpStream, stop: Stop, shared: Arc<Shar
 
 /// Serves HTTP until the connection ends or becomes the WebSocket of a client that is accepted.
 async fn open(stream: TcpStream, stop: Stop, shared: Arc<Shared>) -> Option<Box<Session>> {
+    let stream = secured(stream, stop.clone(), &shared).await?;
     let peer = stream.peer_addr().ok().map(|address| address.ip());
     let handler = Handler { shared: Arc::clone(&shared), peer };
     let Upgraded { stream, already_read, upgrade } = serve_http(stream, stop, &handler).await?;
     Session::over_websocket(shared, stream, &already_read, upgrade).await
+}
+
+/// Opens TLS, if the server has it. `None` for a client that does not succeed, or when the server stops before.
+#[cfg(feature = "tls")]
+async fn secured(tcp: TcpStream, mut stop: Stop, shared: &Shared) -> Option<Stream> {
+    let Some(tls) = &shared.tls else { return Some(tcp.into()) };
+    tokio::select! {
+        stream = tls.accept(tcp) => stream.map(|stream| Stream::Tls(Box::new(stream))),
+        () = stop.requested() => None,
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secured(tcp: TcpStream, _: Stop, _: &Shared) -> Option<Stream> {
+    Some(tcp.into())
 }
 
 struct Handler {

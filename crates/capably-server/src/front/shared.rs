@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(super) comets: Arc<CometSessions>,
     #[cfg(feature = "console")]
     pub(crate) console: Option<super::console::Console>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::Tls>,
     /// Most bytes in the outbox of one client.
     pub(crate) max_queue: usize,
     /// The settings of the webhooks of all apps.
@@ -103,6 +105,8 @@ impl Shared {
             comets: Arc::default(),
             #[cfg(feature = "console")]
             console: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             max_queue,
             webhooks: Arc::default(),
             node,
@@ -114,6 +118,14 @@ impl Shared {
             transports: AtomicUsize::new(0),
             rearm: Arc::default(),
         }
+    }
+
+    /// Whether clients connect with TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     pub(crate) fn now(&self) -> Now {

@@ -72,6 +72,8 @@ pub struct Builder {
     webhooks: Defaults,
     #[cfg(feature = "console")]
     console: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::Tls>,
 }
 
 /// The engine of a server that is not started yet.
@@ -146,6 +148,8 @@ impl Default for Builder {
             webhooks: Defaults::default(),
             #[cfg(feature = "console")]
             console: false,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -393,6 +397,25 @@ impl Builder {
         self
     }
 
+    /// Clients connect with TLS: `https` and `wss`. A client without TLS is refused. The [metrics](Self::metrics) of a second
+    /// listener stay without. With TLS, the server has no [`faults`](Self::faults): put a
+    /// [`FaultProxy`](crate::faults::FaultProxy) in front of a server without TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: &crate::Tls) -> Self {
+        self.tls = Some(tls.clone());
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn has_tls(&self) -> bool {
+        false
+    }
+
     /// Orders and stores everything in this [engine](crate::engine): the next server with it continues from there. By
     /// default, each app orders its own entries and has them in memory.
     ///
@@ -452,6 +475,10 @@ impl Builder {
         }
         if self.max_idle_interval.is_zero() {
             return Err(ServerError::IdleInterval);
+        }
+        let has_tls = self.has_tls();
+        if has_tls && self.faults.is_some() {
+            return Err(ServerError::FaultsWithTls);
         }
         let provisioning = match self.provision_secret {
             Some(secret) if secret.is("") => return Err(ServerError::ProvisionSecret),
@@ -514,6 +541,10 @@ impl Builder {
         let (host, port) = (listener.host(), listener.address.port());
         let mut shared =
             Shared::new(settings, admission, host, port, self.max_queue, engine, cluster);
+        #[cfg(feature = "tls")]
+        {
+            shared.tls = self.tls;
+        }
         let is_loopback = self.bind.to_canonical().is_loopback();
         shared.operating.metrics_on_main_port = metrics.is_none() && is_loopback;
         let mut webhooks = self.webhooks;
@@ -551,7 +582,7 @@ impl Builder {
         let faults = match self.faults {
             Some(faults) => Injection::Always(faults),
             #[cfg(feature = "console")]
-            None if self.console && is_loopback => Injection::OnDemand(Faults::new()),
+            None if self.console && is_loopback && !has_tls => Injection::OnDemand(Faults::new()),
             None => Injection::Never,
         };
         #[cfg(feature = "console")]

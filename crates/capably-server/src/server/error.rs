@@ -25,6 +25,8 @@ pub enum ServerError {
     IdleInterval,
     /// [`Builder::provision_secret`](super::Builder::provision_secret) is empty.
     ProvisionSecret,
+    /// [`Builder::faults`](super::Builder::faults) and TLS are both set.
+    FaultsWithTls,
     /// The system gave no random bytes for a new key.
     Random(io::Error),
     /// A rule of [`Builder::webhook_rules`](super::Builder::webhook_rules) is not valid (codes 40000, 40125), or names a key that
@@ -47,6 +49,7 @@ impl fmt::Display for ServerError {
             ),
             Self::IdleInterval => f.write_str("the longest idle interval must be more than zero"),
             Self::ProvisionSecret => f.write_str("the secret for creating apps must not be empty"),
+            Self::FaultsWithTls => f.write_str("faults cannot be injected into connections with TLS"),
             Self::Random(_) => f.write_str("the system gives no random bytes"),
             Self::Rule(error) => write!(f, "a rule for webhooks: {}", error.message),
             Self::Engine(error) => error.fmt(f),
@@ -61,7 +64,7 @@ impl std::error::Error for ServerError {
             Self::Key(error) | Self::Rule(error) => Some(error),
             Self::Random(error) => Some(error),
             Self::Engine(error) => error.source(),
-            Self::AppId | Self::IdleInterval | Self::ProvisionSecret => None,
+            Self::AppId | Self::FaultsWithTls | Self::IdleInterval | Self::ProvisionSecret => None,
         }
     }
 }

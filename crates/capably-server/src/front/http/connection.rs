@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{reply::Response, stalled::Stalled};
 use crate::service::Stop;
@@ -40,19 +40,23 @@ pub(crate) trait Handle: Sync {
 }
 
 /// A connection that is no longer HTTP.
-pub(crate) struct Upgraded<U> {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Upgraded<S, U> {
+    pub(crate) stream: S,
     /// Bytes that arrived after the request.
     pub(crate) already_read: Bytes,
     pub(crate) upgrade: U,
 }
 
 /// Serves HTTP until the connection ends or is upgraded.
-pub(crate) async fn serve_http<H: Handle>(
-    stream: TcpStream,
+pub(crate) async fn serve_http<S, H>(
+    stream: S,
     mut stop: Stop,
     handler: &H,
-) -> Option<Upgraded<H::Upgrade>> {
+) -> Option<Upgraded<S, H::Upgrade>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handle,
+{
     let slot: Mutex<Option<H::Upgrade>> = Mutex::new(None);
     let (stream, already_read) = {
         let service = service_fn(|request| {

@@ -57,7 +57,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         ("channels", json!(list(&spec, "channels")?)),
         ("endpoint", json!(call.shared.endpoint)),
         ("port", json!(call.shared.port)),
-        ("tls", json!(false)),
+        ("tls", json!(call.shared.has_tls())),
     ] {
         reply.insert(name.to_owned(), value);
     }

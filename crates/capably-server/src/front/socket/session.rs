@@ -18,10 +18,7 @@ use capably_protocol::{
     frame::ErrorFrame,
     websocket::{Broken, Kind},
 };
-use tokio::{
-    net::TcpStream,
-    time::{Instant, Sleep, sleep, timeout_at},
-};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tracing::{Instrument, Span};
 
 #[cfg(feature = "console")]
@@ -40,6 +37,7 @@ use crate::front::operating::ClientFacts;
 use crate::{
     front::{Shared, app::Pressure, random},
     hub::{ConnectRequest, Need, Refusal, error},
+    service::Stream,
 };
 
 /// Most frames of a client that are given to the hub under one lock.
@@ -124,7 +122,7 @@ impl Session {
     /// Opens the session of a client over a WebSocket. A client that is refused gets the error, and there is no session.
     pub(in crate::front) async fn over_websocket(
         shared: Arc<Shared>,
-        stream: TcpStream,
+        stream: Stream,
         already_read: &Bytes,
         opening: Opening,
     ) -> Option<Box<Self>> {

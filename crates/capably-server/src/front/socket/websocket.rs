@@ -1,4 +1,4 @@
-//! The WebSocket of one client, over its TCP stream.
+//! The WebSocket of one client, over its stream.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,11 +13,11 @@ use capably_protocol::websocket::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
-    net::TcpStream,
     time::timeout,
 };
 
 use super::closing::{LINGER, end_stream};
+use crate::service::Stream;
 
 /// The least and the most that is read at once.
 const READ_SIZES: (usize, usize) = (1024, 32 * 1024);
@@ -28,7 +28,7 @@ const WRITE_SIZE: usize = 32 * 1024;
 /// The WebSocket of a client. It has buffers only while bytes are in them: most clients of a large server are idle.
 #[derive(Debug)]
 pub(in crate::front) struct WebSocket {
-    tcp: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     /// Bytes that were read, and are not a whole frame yet.
     unread: BytesMut,
@@ -67,9 +67,9 @@ pub(in crate::front) enum Received {
 
 impl WebSocket {
     /// The WebSocket of a stream on which the handshake is over. These bytes behind the handshake were read with it.
-    pub(super) fn new(tcp: TcpStream, already_read: &Bytes, max_size: usize) -> Self {
+    pub(super) fn new(stream: Stream, already_read: &Bytes, max_size: usize) -> Self {
         Self {
-            tcp,
+            stream,
             decoder: Decoder::new(Sender::Client, max_size),
             // A copy: the slice would pin the whole buffer of HTTP.
             unread: BytesMut::from(&already_read[..]),
@@ -85,7 +85,7 @@ impl WebSocket {
     /// The address of the client.
     #[cfg(feature = "console")]
     pub(super) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
-        self.tcp.peer_addr().ok()
+        self.stream.peer_addr().ok()
     }
 
     /// The next message of the client.
@@ -123,7 +123,7 @@ impl WebSocket {
 
     /// Reads more bytes into the buffer.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.unread.is_empty() && self.tcp.poll_read_ready(cx).is_pending() {
+        if self.unread.is_empty() && self.stream.poll_read_ready(cx).is_pending() {
             self.unread = BytesMut::new();
             return Poll::Pending;
         }
@@ -132,7 +132,10 @@ impl WebSocket {
         let wanted = missing.max(self.read_size).min(READ_SIZES.1);
         self.unread.reserve(wanted);
         let room = self.unread.capacity() - self.unread.len();
-        let read = pin!(self.tcp.read_buf(&mut self.unread)).poll(cx);
+        let read = pin!(self.stream.read_buf(&mut self.unread)).poll(cx);
+        if read.is_pending() && self.unread.is_empty() {
+            self.unread = BytesMut::new();
+        }
         if let Poll::Ready(Ok(length)) = read {
             let (least, most) = READ_SIZES;
             if length == room {
@@ -192,12 +195,14 @@ impl WebSocket {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.unsent.len() {
-            let written = Pin::new(&mut self.tcp).poll_write(cx, &self.unsent[self.sent..]);
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.sent..]);
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.sent += written,
             }
         }
+        // TLS has a buffer of its own.
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.batch_size = self.unsent.len().min(WRITE_SIZE);
         self.unsent = Vec::new();
         self.sent = 0;
@@ -220,7 +225,7 @@ impl WebSocket {
                 poll_fn(|cx| self.poll_receive(cx)).await,
                 Received::End | Received::Broken(_)
             ) {}
-            end_stream(self.tcp).await
+            end_stream(self.stream).await
         };
         // The client gets no more, whether that has failed or takes too long.
         let _ = timeout(LINGER, closing).await;
@@ -229,7 +234,10 @@ impl WebSocket {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -239,7 +247,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let server = listener.accept().await.unwrap().0;
-        (client, WebSocket::new(server, &Bytes::copy_from_slice(already_read), 100_000))
+        (client, WebSocket::new(server.into(), &Bytes::copy_from_slice(already_read), 100_000))
     }
 
     async fn receive(socket: &mut WebSocket) -> Received {
