@@ -49,7 +49,6 @@ mod payload;
 mod proxy;
 mod random;
 mod sync;
-#[cfg(feature = "tls")]
 mod tls;
 
 pub use auth::Auth;

@@ -86,6 +86,8 @@ pub struct ClientOptions {
     pub(crate) network_events: Option<bool>,
     pub(crate) agents: Vec<(String, Option<String>)>,
     pub(crate) proxy: ProxyOption,
+    /// In PEM.
+    pub(crate) root_certificates: Vec<Vec<u8>>,
     pub(crate) http_client: Option<Arc<dyn HttpClient>>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) vcdiff: Option<Arc<dyn VcdiffDecoder>>,
@@ -135,6 +137,7 @@ impl Default for ClientOptions {
             network_events: None,
             agents: Vec::new(),
             proxy: ProxyOption::default(),
+            root_certificates: Vec::new(),
             http_client: None,
             connector: None,
             vcdiff: None,
@@ -289,6 +292,7 @@ impl fmt::Debug for ClientOptions {
             .field("network_events", &self.network_events)
             .field("agents", &self.agents)
             .field("proxy", &self.proxy)
+            .field("root_certificates", &self.root_certificates.len())
             .field("http_client", &self.http_client.is_some())
             .field("connector", &self.connector.is_some())
             .field("vcdiff", &self.vcdiff)

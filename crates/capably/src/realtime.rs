@@ -265,7 +265,10 @@ fn connector(pipeline: &Pipeline) -> Arc<dyn Connector> {
     let config = pipeline.config();
     let options = &config.options;
     let websocket = || {
-        let built_in = || Arc::new(TcpConnector::new(config.proxies.clone())) as Arc<dyn Connector>;
+        let built_in = || {
+            let (proxies, tls) = (config.proxies.clone(), config.tls.clone());
+            Arc::new(TcpConnector::new(proxies, tls)) as Arc<dyn Connector>
+        };
         options.connector.clone().unwrap_or_else(built_in)
     };
     let comet = || Arc::new(CometConnector::new(pipeline.http_client()));

@@ -26,7 +26,7 @@ use super::{
     BoxFuture, HttpClient, HttpError, HttpErrorKind, HttpMethod, HttpRequest, HttpResponse,
     HttpStream, route::Route,
 };
-use crate::{BoxError, proxy::Proxies};
+use crate::{BoxError, proxy::Proxies, tls::Tls};
 
 /// How long an idle connection stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,12 +44,12 @@ pub(crate) struct BuiltinClient {
 
 impl BuiltinClient {
     /// Makes a client that opens a connection within `open_timeout`. It needs a runtime only for requests.
-    pub(crate) fn new(proxies: Proxies, open_timeout: Duration) -> Self {
+    pub(crate) fn new(proxies: Proxies, tls: &Tls, open_timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(cfg!(not(feature = "tls")));
         let route = Route::new(tcp, proxies.clone());
-        let connector = Bounded { inner: scheme(route), limit: open_timeout };
+        let connector = Bounded { inner: scheme(route, tls), limit: open_timeout };
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
@@ -125,8 +125,8 @@ fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 #[cfg(feature = "tls")]
-fn scheme(route: Route) -> Scheme {
-    let tls = rustls::ClientConfig::clone(&crate::tls::client_config());
+fn scheme(route: Route, tls: &Tls) -> Scheme {
+    let tls = rustls::ClientConfig::clone(&tls.config);
     hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
@@ -135,7 +135,7 @@ fn scheme(route: Route) -> Scheme {
 }
 
 #[cfg(not(feature = "tls"))]
-fn scheme(route: Route) -> Scheme {
+fn scheme(route: Route, _: &Tls) -> Scheme {
     route
 }
 
@@ -284,7 +284,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_cannot_be_sent_is_refused() {
-        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1));
+        let client =
+            BuiltinClient::new(Proxies::default(), &Tls::default(), Duration::from_secs(1));
         let mut bad_header = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
         bad_header.headers.push(("a".to_owned(), "b\r\nc: d".to_owned()));
         for request in [HttpRequest::new(HttpMethod::Get, "http://a b/"), bad_header] {
@@ -295,7 +296,8 @@ mod tests {
 
     #[test]
     fn without_a_runtime_it_is_an_error_rather_than_a_panic() {
-        let client = BuiltinClient::new(Proxies::default(), Duration::from_secs(1));
+        let client =
+            BuiltinClient::new(Proxies::default(), &Tls::default(), Duration::from_secs(1));
         let request = HttpRequest::new(HttpMethod::Get, "http://127.0.0.1:1/");
         let outcome = futures_util::FutureExt::now_or_never(client.send(request));
         let error = outcome.expect("at once").expect_err("there is no runtime");

@@ -71,6 +71,32 @@ impl ClientOptions {
         self
     }
 
+    /// Trusts the certificates in this PEM as additional roots, for REST and realtime: those of a service with a private
+    /// certificate authority, or of a proxy that inspects TLS. May be called several times. The Mozilla roots stay trusted.
+    ///
+    /// An [`http_client`](Self::http_client) or [`connector`](Self::connector) of your own does not use this option.
+    ///
+    /// # Errors
+    /// The client's constructor returns 40000 for a text that has no certificate in PEM, and in a build without the cargo
+    /// feature `tls`.
+    ///
+    /// ```
+    /// use capably::{ClientOptions, Rest};
+    ///
+    /// # fn connect(pem: Vec<u8>) -> capably::Result<Rest> {
+    /// // `pem` is the content of the file private-root.pem.
+    /// let options = ClientOptions::new("app.key:secret").endpoint("ably.example").root_certificate(pem);
+    /// let rest = Rest::new(options)?;
+    /// # Ok(rest)
+    /// # }
+    /// # assert_eq!(connect(b"nonsense".to_vec()).unwrap_err().code().0, 40000);
+    /// ```
+    #[must_use]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates.push(pem.into());
+        self
+    }
+
     /// Connects through this HTTP proxy, `http://host:port`. If the proxy needs authentication, add `user:password@`
     /// before the host, percent-encoded.
     ///

@@ -10,6 +10,7 @@ use crate::{
     auth::{self, ClientNumber, Credentials},
     endpoint::{self, Domains},
     proxy::Proxies,
+    tls::Tls,
     transport::{DialRequest, Transport},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) credentials: Credentials,
     pub(crate) domains: Domains,
     pub(crate) proxies: Proxies,
+    pub(crate) tls: Tls,
     /// The connection to continue (RTN16).
     pub(crate) recover: Option<RecoveryKey>,
 }
@@ -103,8 +105,9 @@ impl ClientOptions {
         self.check_agents(&mut problems);
         self.check_network_events(&mut problems);
         let proxies = self.proxies(&mut problems);
-        match (credentials, proxies) {
-            (Some(credentials), Some(proxies)) if problems.len() == 0 => {
+        let tls = self.trust(&mut problems);
+        match (credentials, proxies, tls) {
+            (Some(credentials), Some(proxies), Some(tls)) if problems.len() == 0 => {
                 let recover = self.recovery_key();
                 Ok(Config {
                     number: ClientNumber::next(),
@@ -112,6 +115,7 @@ impl ClientOptions {
                     credentials,
                     domains,
                     proxies,
+                    tls,
                     recover,
                 })
             }
@@ -291,6 +295,18 @@ impl ClientOptions {
             );
         }
         proxies
+    }
+
+    fn trust(&self, problems: &mut Problems) -> Option<Tls> {
+        let tls = Tls::with_roots(&self.root_certificates);
+        let add = |why: String| {
+            problems.bad(
+                "root_certificate",
+                why,
+                "give certificates in PEM, and enable the feature `tls`",
+            );
+        };
+        tls.map_err(add).ok()
     }
 
     fn recovery_key(&self) -> Option<RecoveryKey> {

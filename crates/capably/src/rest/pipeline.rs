@@ -72,7 +72,7 @@ impl Pipeline {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         let client = config.options.http_client.clone().unwrap_or_else(|| {
             let (proxies, timeout) = (config.proxies.clone(), config.options.http_open_timeout);
-            Arc::new(BuiltinClient::new(proxies, timeout))
+            Arc::new(BuiltinClient::new(proxies, &config.tls, timeout))
         });
         let agent = config.agent();
         tracing::info!(host = config.domains.primary, "client created");

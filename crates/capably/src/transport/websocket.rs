@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{Connector, DialRequest, Dialling, Packet, WebSocket};
-use crate::{BoxError, Error, Result, proxy::Proxies};
+use crate::{BoxError, Error, Result, proxy::Proxies, tls::Tls};
 
 mod framed;
 mod upgrade;
@@ -19,19 +19,20 @@ use self::{framed::FramedSocket, upgrade::upgrade};
 #[derive(Debug)]
 pub(crate) struct TcpConnector {
     proxies: Proxies,
+    tls: Tls,
 }
 
 impl TcpConnector {
-    pub(crate) fn new(proxies: Proxies) -> Self {
-        Self { proxies }
+    pub(crate) fn new(proxies: Proxies, tls: Tls) -> Self {
+        Self { proxies, tls }
     }
 }
 
 impl Connector for TcpConnector {
     fn connect(&self, request: DialRequest) -> Dialling {
-        let proxies = self.proxies.clone();
+        let (proxies, tls) = (self.proxies.clone(), self.tls.clone());
         Box::pin(async move {
-            let stream = dial(&request, &proxies).await?;
+            let stream = dial(&request, &proxies, &tls).await?;
             let (stream, unread) = upgrade(&request, stream).await?;
             let socket = FramedSocket::new(stream, unread, request.max_frame_size);
             Ok(Box::new(socket) as Box<dyn WebSocket>)
@@ -43,7 +44,7 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-async fn dial(request: &DialRequest, proxies: &Proxies) -> Result<Box<dyn Io>> {
+async fn dial(request: &DialRequest, proxies: &Proxies, tls: &Tls) -> Result<Box<dyn Io>> {
     let stream = reach(request, proxies).await.map_err(|error| {
         let place = request.authority();
         let message = format!("{place} cannot be reached: {error}");
@@ -51,7 +52,7 @@ async fn dial(request: &DialRequest, proxies: &Proxies) -> Result<Box<dyn Io>> {
     })?;
     // The driver flushes whole batches, so Nagle's algorithm would only add latency.
     stream.set_nodelay(true).map_err(lost)?;
-    if request.tls { start_tls(request, stream).await } else { Ok(Box::new(stream)) }
+    if request.tls { start_tls(request, stream, tls).await } else { Ok(Box::new(stream)) }
 }
 
 /// Opens a TCP connection or a tunnel to the host.
@@ -66,12 +67,12 @@ async fn reach(request: &DialRequest, proxies: &Proxies) -> Result<TcpStream, Bo
 }
 
 #[cfg(feature = "tls")]
-async fn start_tls(request: &DialRequest, stream: TcpStream) -> Result<Box<dyn Io>> {
+async fn start_tls(request: &DialRequest, stream: TcpStream, tls: &Tls) -> Result<Box<dyn Io>> {
     let failed = |message: String| Error::new(ErrorCode::CONNECTION_FAILED, 0, message);
     let name = rustls::pki_types::ServerName::try_from(request.host.clone()).map_err(|error| {
         failed(format!("`{}` is not a valid TLS server name: {error}", request.host))
     })?;
-    let connector = tokio_rustls::TlsConnector::from(crate::tls::client_config());
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls.config));
     let stream = connector.connect(name, stream).await.map_err(|error| {
         failed(format!("TLS with {} failed: {error}", request.authority())).with_source(error)
     })?;
@@ -79,7 +80,7 @@ async fn start_tls(request: &DialRequest, stream: TcpStream) -> Result<Box<dyn I
 }
 
 #[cfg(not(feature = "tls"))]
-async fn start_tls(_: &DialRequest, _: TcpStream) -> Result<Box<dyn Io>> {
+async fn start_tls(_: &DialRequest, _: TcpStream, _: &Tls) -> Result<Box<dyn Io>> {
     Err(Error::new(
         ErrorCode::CONNECTION_FAILED,
         0,
