@@ -1,6 +1,10 @@
 //! The service that a command connects to, and the credentials that it uses.
 
-use std::{env, net::IpAddr};
+use std::{
+    env, fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use capably::{ApiKey, ClientOptions, Realtime, Rest};
 use clap::{Args, ValueEnum};
@@ -38,9 +42,14 @@ pub(crate) struct Place {
     #[arg(long, env = "CAPABLY_PORT", value_parser = Port::read)]
     port: Option<Port>,
 
-    /// Connect without TLS; a local endpoint (localhost or a loopback address) never uses TLS
+    /// Connect without TLS; a local endpoint (localhost or a loopback address) uses TLS only with --ca
     #[arg(long)]
     no_tls: bool,
+
+    /// File with certificates in PEM to trust besides the usual ones: the root of a private authority, or the certificate of
+    /// `capably serve --tls-self-signed`
+    #[arg(long, env = "CAPABLY_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 
     /// Client id, which identifies this client to others
     #[arg(long, value_name = "ID")]
@@ -59,16 +68,22 @@ pub(crate) struct Target {
     #[arg(long, env = "CAPABLY_PORT", value_parser = Port::read)]
     port: Option<Port>,
 
-    /// Connect without TLS; a local endpoint (localhost or a loopback address) never uses TLS
+    /// Connect without TLS; a local endpoint (localhost or a loopback address) uses TLS only with --ca
     #[arg(long)]
     no_tls: bool,
+
+    /// File with certificates in PEM to trust besides the usual ones: the root of a private authority, or the certificate of
+    /// `capably serve --tls-self-signed`
+    #[arg(long, env = "CAPABLY_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl Target {
     /// The address that a client would connect to.
     pub(crate) fn address(&self) -> Result<Address, Failure> {
         let port = self.port.and_then(|Port(port)| port);
-        address(given(self.endpoint.as_deref()), port, self.no_tls)
+        let roots = roots(self.ca.as_deref(), self.no_tls)?;
+        address(given(self.endpoint.as_deref()), port, self.no_tls, roots)
     }
 }
 
@@ -77,11 +92,12 @@ pub(crate) fn address(
     endpoint: Option<&str>,
     port: Option<u16>,
     no_tls: bool,
+    roots: Option<Vec<u8>>,
 ) -> Result<Address, Failure> {
     let local = endpoint.is_some_and(is_local);
-    let tls = !no_tls && !local;
+    let tls = uses_tls(no_tls, local, roots.is_some());
     // A token, because a key needs TLS: here only the endpoint is checked.
-    let mut options = ClientOptions::default().token("none").tls(tls);
+    let mut options = with_roots(ClientOptions::default().token("none").tls(tls), roots.as_ref());
     if let Some(endpoint) = endpoint {
         options = options.endpoint(endpoint);
     }
@@ -92,7 +108,30 @@ pub(crate) fn address(
         (false, true) => 443,
         (false, false) => 80,
     };
-    Ok(Address { host, port: port.unwrap_or(default), tls })
+    Ok(Address { host, port: port.unwrap_or(default), tls, roots })
+}
+
+/// The certificates of a file. None without TLS, and for an environment variable that is set to nothing.
+fn roots(ca: Option<&Path>, no_tls: bool) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = ca.filter(|path| !no_tls && !path.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    fs::read(path).map(Some).map_err(|why| {
+        Failure::usage(format!("cannot read {}: {why}", path.display()))
+            .remedy("give --ca (or CAPABLY_CA) a file with certificates in PEM")
+    })
+}
+
+/// A server of `capably serve` on this machine has TLS only if it was asked for.
+fn uses_tls(no_tls: bool, local: bool, has_roots: bool) -> bool {
+    !no_tls && (!local || has_roots)
+}
+
+fn with_roots(options: ClientOptions, roots: Option<&Vec<u8>>) -> ClientOptions {
+    match roots {
+        Some(pem) => options.root_certificate(pem.as_slice()),
+        None => options,
+    }
 }
 
 /// A format of the protocol.
@@ -134,7 +173,8 @@ impl Service {
     /// The address that a client connects to.
     pub(crate) fn address(&self) -> Result<Address, Failure> {
         let Place { no_tls, .. } = self.place;
-        address(self.place.endpoint(), self.place.port(), no_tls)
+        let roots = roots(self.place.ca.as_deref(), no_tls)?;
+        address(self.place.endpoint(), self.place.port(), no_tls, roots)
     }
 
     /// The text of the API key, from wherever it is given. It may be no key.
@@ -223,7 +263,9 @@ impl Place {
         format: Format,
     ) -> Result<ClientOptions, Failure> {
         let local = self.endpoint().is_some_and(is_local);
-        let tls = !self.no_tls && !local;
+        let roots = roots(self.ca.as_deref(), self.no_tls)?;
+        let tls = uses_tls(self.no_tls, local, roots.is_some());
+        let credentials = with_roots(credentials, roots.as_ref());
         let mut options = credentials.tls(tls).use_binary_protocol(format == Format::Msgpack);
         if let Some(endpoint) = self.endpoint() {
             options = options.endpoint(endpoint);
@@ -256,7 +298,7 @@ impl Port {
     }
 }
 
-/// Whether an endpoint is local: a server of `capably serve` has no TLS there.
+/// Whether an endpoint is local: a server of `capably serve` usually has no TLS there.
 fn is_local(endpoint: &str) -> bool {
     let bracketed = endpoint.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = bracketed.unwrap_or(endpoint);

@@ -24,6 +24,8 @@ pub(crate) struct Address {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: bool,
+    /// Certificates in PEM that are trusted besides the usual ones.
+    pub(crate) roots: Option<Vec<u8>>,
 }
 
 impl Address {
@@ -223,7 +225,7 @@ pub(crate) async fn secure(
     if !address.tls {
         return Ok((Box::new(stream), None));
     }
-    tls::handshake(stream, &address.host, tls::mozilla_roots()).await
+    tls::handshake(stream, &address.host, tls::roots(address.roots.as_deref())?).await
 }
 
 /// TLS over the stream: this command was built without it.

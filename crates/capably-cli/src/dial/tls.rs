@@ -3,7 +3,9 @@
 use std::{io, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, Error, RootCertStore, crypto::ring, pki_types::ServerName,
+    CertificateError, ClientConfig, Error, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -13,6 +15,21 @@ use super::{BoxedStream, DialError, STEP_LIMIT, Step, Validity};
 /// The roots that the SDK trusts.
 pub(super) fn mozilla_roots() -> RootCertStore {
     RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+}
+
+/// The roots that the SDK trusts, with those of `--ca`.
+pub(super) fn roots(additional: Option<&[u8]>) -> Result<RootCertStore, DialError> {
+    let mut roots = mozilla_roots();
+    for certificate in additional.into_iter().flat_map(CertificateDer::pem_slice_iter) {
+        let added = certificate
+            .map_err(|why| why.to_string())
+            .and_then(|certificate| roots.add(certificate).map_err(|why| why.to_string()));
+        added.map_err(|why| {
+            let message = format!("a certificate of --ca cannot be read: {why}");
+            DialError::new(Step::Tls, message, "give --ca a file with certificates in PEM")
+        })?;
+    }
+    Ok(roots)
 }
 
 /// Opens TLS, and returns how long the certificate of the peer is valid.
@@ -81,7 +98,8 @@ fn explain(error: &io::Error) -> (String, &'static str) {
             }
             CertificateError::UnknownIssuer => (
                 "the issuer of the certificate is unknown".to_owned(),
-                "a proxy or an antivirus program that inspects TLS may be in between; exempt the service from it",
+                "a proxy or an antivirus program that inspects TLS may be in between: exempt the service from it; \
+                 if the service has its own authority, give its root to --ca",
             ),
             _ => (message, "the operator of the service must mend the certificate"),
         },

@@ -32,3 +32,5 @@ mod serve;
 mod support;
 #[cfg(unix)]
 mod terminal;
+#[cfg(feature = "tls")]
+mod tls;

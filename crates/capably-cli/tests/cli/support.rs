@@ -19,6 +19,7 @@ pub(crate) fn capably<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     let mut command = Command::new(env!("CARGO_BIN_EXE_capably"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in [
+        "CAPABLY_CA",
         "CAPABLY_KEY",
         "CAPABLY_ENDPOINT",
         "CAPABLY_PORT",
@@ -61,6 +62,11 @@ pub(crate) fn interrupt(child: &Child) {
 /// Sends SIGTERM, as a service manager does to stop a service.
 pub(crate) fn terminate(child: &Child) {
     signal("-TERM", child.id());
+}
+
+/// Sends SIGHUP, at which a server reads its certificate again.
+pub(crate) fn hang_up(child: &Child) {
+    signal("-HUP", child.id());
 }
 
 fn signal(signal: &str, process: u32) {

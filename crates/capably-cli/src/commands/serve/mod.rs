@@ -1,6 +1,8 @@
 //! `capably serve`.
 
 mod options;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     io,
@@ -32,8 +34,11 @@ use crate::{
 /// Run an Ably-compatible server, until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Clients connect without TLS. Without --data, all data is in memory, and lost when
-the server stops.
+Clients connect without TLS, unless --tls-cert and --tls-key, or --tls-self-signed are
+given. SIGHUP reads the files of --tls-cert and --tls-key again; if they cannot be used,
+the server goes on with those that it has, and says so.
+
+Without --data, all data is in memory, and lost when the server stops.
 
 With --data, the server stores apps with their keys, history and revocations in
 that directory, and the next server with the same directory continues from there.
@@ -132,6 +137,10 @@ pub(crate) struct Serve {
     #[command(flatten)]
     cluster: Box<Cluster>,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: tls::TlsOptions,
+
     #[command(flatten)]
     operating: Operating,
 
@@ -171,6 +180,12 @@ impl Serve {
         }
         builder = self.operating.apply(self.limits.apply(builder), self.bind);
         builder = self.webhooks.apply(builder)?;
+        #[cfg(feature = "tls")]
+        let mut tls = self.tls.load(self.bind)?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &tls {
+            builder = builder.tls(&tls.identity);
+        }
         let faults = Faults::new();
         if self.control.is_some() {
             builder = builder.faults(&faults);
@@ -185,6 +200,10 @@ impl Serve {
         };
         let control_port = control.as_ref().map(|control| control.local_addr().port());
         let (endpoint, port, key) = (server.endpoint(), server.port(), server.key());
+        #[cfg(feature = "tls")]
+        let ca = tls.as_ref().and_then(|tls| tls.ca.as_ref());
+        #[cfg(not(feature = "tls"))]
+        let ca: Option<&String> = None;
         let mut output = Output::stdout();
         if self.json {
             let mut line = json!({ "endpoint": endpoint, "port": port, "key": key });
@@ -197,6 +216,9 @@ impl Serve {
             if let Some(url) = server.console_url() {
                 line["console"] = url.into();
             }
+            if let Some(ca) = ca {
+                line["ca"] = ca.as_str().into();
+            }
             output.json_now(line)?;
         } else {
             let control = control_port.map_or_else(String::new, |port| {
@@ -207,6 +229,9 @@ impl Serve {
             });
             let console =
                 server.console_url().map_or_else(String::new, |url| format!("  console   {url}\n"));
+            let (ca, export) = ca.map_or_else(Default::default, |ca| {
+                (format!("  ca        {ca}\n"), format!(" CAPABLY_CA={ca}"))
+            });
             output.line_now(format_args!(
                 "\
 Serving REST and WebSocket; Ctrl-C stops.
@@ -214,16 +239,20 @@ Serving REST and WebSocket; Ctrl-C stops.
   endpoint  {endpoint}
   port      {port}
   key       {key}
-{console}{control}{metrics}
+{ca}{console}{control}{metrics}
 For clients in other terminals:
 
-  export CAPABLY_ENDPOINT={endpoint} CAPABLY_PORT={port} CAPABLY_KEY={key}
+  export CAPABLY_ENDPOINT={endpoint} CAPABLY_PORT={port} CAPABLY_KEY={key}{export}
   capably subscribe greetings
   capably publish greetings hello world
 "
             ))?;
         }
-        if interrupts.next().await == Signal::Terminate {
+        #[cfg(feature = "tls")]
+        let signal = tls::reloading(&mut tls, interrupts.next()).await;
+        #[cfg(not(feature = "tls"))]
+        let signal = interrupts.next().await;
+        if signal == Signal::Terminate {
             let time = self.operating.drain_timeout();
             notice(format!(
                 "Draining for up to {} s. Clients get a DISCONNECTED and will connect to another server. \
