@@ -1,7 +1,8 @@
 //! Measures deliveries from one publisher to many subscribers of one channel, each with its own connection. The baseline
 //! is a bare WebSocket server with the same library, which forwards the frames without decoding them.
 //!
-//! `cargo bench -p capably-server --bench fan_out [-- [subscribers] [messages] [json|msgpack]]`. Each
+//! `cargo bench -p capably-server --bench fan_out [-- [subscribers] [messages] [json|msgpack] [sse]]`. With `sse`, readers of
+//! event streams are compared with WebSockets of the same server. Each
 //! server runs in a separate process, so that its memory is measured without that of the clients. Both have the same
 //! clients: sockets that count frames. The result is the ratio of the two.
 
@@ -27,7 +28,7 @@ use capably_protocol::{
 use capably_server::Server;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -67,7 +68,10 @@ fn main() {
         "{subscribers} subscribers, {messages} messages of {PAYLOAD} bytes a round, {format:?}, median of {ROUNDS} interleaved rounds"
     );
 
-    let load = Load { subscribers, messages, format };
+    let load = Load { subscribers, messages, format, as_events: false };
+    if is("sse") {
+        return compare_events(&load);
+    }
     let mut ours = Vec::new();
     let mut bare = Vec::new();
     for _ in 0..ROUNDS {
@@ -89,6 +93,20 @@ fn main() {
     println!("ratio {:.2}, frames of {} bytes", rate(&ours) / rate(&bare), ours[0].frame_length);
 }
 
+/// Compares readers of event streams with WebSockets of the same server.
+fn compare_events(load: &Load) {
+    let readers = Load { as_events: true, ..*load };
+    let (mut events, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        sockets.push(load.run("serve-capably", |publish| publish).rate);
+        events.push(readers.run("serve-capably", |publish| publish).rate);
+    }
+    let (events, sockets) = (median(events), median(sockets));
+    println!("WebSockets     {:>6.0} k deliveries/s", sockets / 1e3);
+    println!("event streams  {:>6.0} k deliveries/s", events / 1e3);
+    println!("ratio {:.2}", events / sockets);
+}
+
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
@@ -99,6 +117,8 @@ struct Load {
     subscribers: usize,
     messages: usize,
     format: Format,
+    /// Whether the subscribers read event streams.
+    as_events: bool,
 }
 
 struct Figures {
@@ -120,8 +140,13 @@ impl Load {
             let before = server.memory();
             let mut listeners = JoinSet::new();
             for _ in 0..self.subscribers {
-                let stream = self.subscribe(server.address).await;
-                listeners.spawn(listen(stream, self.messages));
+                if self.as_events {
+                    let stream = self.read_events(server.address).await;
+                    listeners.spawn(listen_to_events(stream, self.messages));
+                } else {
+                    let stream = self.subscribe(server.address).await;
+                    listeners.spawn(listen(stream, self.messages));
+                }
             }
             let each = |bytes: usize| bytes as f64 / self.subscribers as f64;
             let idle = each(server.memory().saturating_sub(before));
@@ -157,6 +182,18 @@ impl Load {
         // ATTACHED.
         socket.next().await.unwrap().unwrap();
         socket.into_inner()
+    }
+
+    /// An event stream, read up to the id that it begins with.
+    async fn read_events(&self, address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /sse?channel=prices&key={KEY} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.windows(4).any(|it| it == b"id: ") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        stream
     }
 
     /// Publishes everything, a few at a time.
@@ -227,6 +264,36 @@ async fn listen(mut stream: TcpStream, frames: usize) -> usize {
         filled -= start;
     }
     last
+}
+
+/// Reads until so many messages have arrived. Returns 0: the length of an event is not compared.
+async fn listen_to_events(mut stream: TcpStream, messages: usize) -> usize {
+    const MARK: &[u8] = b"\nevent: message\n";
+    let mut buffer = Vec::with_capacity(16 * 1024);
+    let mut seen = 0;
+    while seen < messages {
+        assert_ne!(stream.read_buf(&mut buffer).await.unwrap(), 0);
+        let mut start = 0;
+        while let Some(at) = find(&buffer[start..], MARK) {
+            start += at + MARK.len();
+            seen += 1;
+        }
+        // A mark may be cut in two.
+        let rest = start.max(buffer.len().saturating_sub(MARK.len() - 1));
+        buffer.drain(..rest);
+    }
+    0
+}
+
+fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        from += text[from..].iter().position(|byte| *byte == mark[0])?;
+        if text[from..].starts_with(mark) {
+            return Some(from);
+        }
+        from += 1;
+    }
 }
 
 /// The length of an unmasked frame's header and of its payload.
