@@ -165,7 +165,7 @@ async fn update(
 /// `DELETE /push/deviceRegistrations?deviceId=` (RSH3d2b), with the credentials of the device alone.
 async fn deregister(service: &Arc<Pipeline>, device: &LocalDevice) -> Result<()> {
     let call = Call::new(HttpMethod::Delete, DEVICES).param("deviceId", &device.id);
-    let call = call.authenticated_as(device).unattributed();
+    let call = call.authenticated_as(device).unattributed().by_device();
     match service.send_anonymously(&call).await {
         Err(error) if PushActivation::is_deregistered(error.info()) => {
             tracing::info!(error = %error.logged(), "the service does not know the push device any more");

@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(super) headers: Vec<(String, String)>,
     /// Whether the request is the client's own, and so does not name a wrapper SDK (WP6).
     pub(super) unattributed: bool,
+    /// Whether the request is by the push device alone, and so does not name the client (RSH3d2b).
+    pub(super) by_device: bool,
     /// The size limit for the body of the response, in bytes.
     pub(super) max_response: usize,
 }
@@ -48,6 +50,7 @@ impl Call {
             version: PROTOCOL_VERSION,
             headers: Vec::new(),
             unattributed: false,
+            by_device: false,
             max_response: MAX_RESPONSE,
         }
     }
@@ -83,6 +86,12 @@ impl Call {
     /// Marks the request as the client's own: it does not name a wrapper SDK (WP6a, WP6b).
     pub(crate) fn unattributed(mut self) -> Self {
         self.unattributed = true;
+        self
+    }
+
+    /// Marks the request as one of the push device alone: it does not name the client (RSH3d2b).
+    pub(crate) fn by_device(mut self) -> Self {
+        self.by_device = true;
         self
     }
 

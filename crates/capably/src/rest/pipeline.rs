@@ -384,9 +384,7 @@ impl Pipeline {
         if let Some(authorization) = &sent.authorization {
             header("Authorization", authorization.clone());
         }
-        // Without credentials there is nobody whose client id this could be.
-        if let Some(client_id) = options.client_id.as_ref().filter(|_| sent.authorization.is_some())
-        {
+        if let Some(client_id) = options.client_id.as_ref().filter(|_| !call.by_device) {
             header("X-Ably-ClientId", BASE64_STANDARD.encode(client_id));
         }
         for (name, value) in &call.headers {
