@@ -40,6 +40,8 @@
 //! [`Channel`] with its presence and objects, the outbox of frames to be acknowledged, or pings. A sub-machine changes only itself.
 //! It leaves its effects, outputs and deadlines, in a context that the client hands it. Effects that cross sub-machines
 //! go back to the client: the connection does not know that there are channels.
+//!
+//! [`push`] is a machine of its own: the activation of a push device, for clients with and without a connection.
 
 mod backoff;
 mod channel;

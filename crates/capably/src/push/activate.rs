@@ -218,11 +218,6 @@ fn call<T: Send + 'static>(
         // The transport, the callback and a request for the device, each after those of another call.
         let limit =
             device.options.callback_timeout.saturating_add(pipeline.patience()).saturating_mul(4);
-        let ended = || {
-            let message = "the runtime in which the push device was used has ended";
-            Error::new(ErrorCode::INTERNAL_ERROR, 0, message)
-                .with_remedy("make the call again, in a runtime that lives until it ends")
-        };
         // A second episode, here, does what an episode in another runtime could not end.
         for _ in 0..2 {
             let (reply, result) = oneshot::channel();
@@ -236,6 +231,8 @@ fn call<T: Send + 'static>(
                 }
             }
         }
-        Err(ended())
+        let message = "the runtime in which the push device was used has ended";
+        Err(Error::new(ErrorCode::INTERNAL_ERROR, 0, message)
+            .with_remedy("make the call again, in a runtime that lives until it ends"))
     })
 }

@@ -359,7 +359,9 @@ async fn load(
     let storage = Arc::clone(&options.storage);
     let loaded = blocking(turn, move || storage.load()).await?;
     let activation = PushActivation::restore(loaded.as_deref(), options.profile.clone());
-    Ok((activation, loaded.unwrap_or_default()))
+    // A device that was never activated needs no storing.
+    let stored = loaded.unwrap_or_else(|| activation.encode());
+    Ok((activation, stored))
 }
 
 async fn store(

@@ -77,6 +77,11 @@ fn with_updates(push: PushOptions) -> (PushOptions, mpsc::UnboundedReceiver<Resu
     (push.updated_callback(move |result| sender.send(result).unwrap()), updates)
 }
 
+/// Waits for an event, but not for ever.
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), event).await.expect("it takes too long")
+}
+
 /// What the storage has.
 fn stored(storage: &MemoryPushStorage) -> Value {
     serde_json::from_slice(&storage.load().unwrap().unwrap()).unwrap()

@@ -59,7 +59,7 @@ async fn callbacks_take_the_place_of_requests() {
     rest.push().activate().await.unwrap();
     assert_eq!(identity(), "identity-1");
     rest.push().update_recipient(PushRecipient::fcm("t1")).await.unwrap();
-    assert_eq!(updates.recv().await.unwrap().unwrap_err().code().0, 40300);
+    assert_eq!(soon(updates.recv()).await.unwrap().unwrap_err().code().0, 40300);
     assert_eq!(identity(), "identity-1");
     rest.push().activate().await.unwrap();
     assert_eq!(identity(), "identity-3");
@@ -134,7 +134,7 @@ async fn a_callback_for_updates_that_panics_changes_nothing() {
     rest.push().activate().await.unwrap();
     for token in ["t1", "t2"] {
         rest.push().update_recipient(PushRecipient::fcm(token)).await.unwrap();
-        called.recv().await.unwrap();
+        soon(called.recv()).await.unwrap();
     }
     assert_eq!(methods(&http), ["POST", "PATCH", "PATCH"]);
 }
@@ -158,9 +158,9 @@ async fn a_later_process_sends_the_address_if_it_has_changed() {
         let http = service();
         let rest = http.rest_with(ClientOptions::new(KEY).push(push));
         rest.push().activate().await.unwrap();
-        answers.recv().await.unwrap();
+        soon(answers.recv()).await.unwrap();
         if !expected.is_empty() {
-            updates.recv().await.unwrap().unwrap();
+            soon(updates.recv()).await.unwrap().unwrap();
         }
         // Once in a process.
         rest.push().activate().await.unwrap();

@@ -61,7 +61,7 @@ async fn a_deactivation_ends_an_activation_that_waits_for_the_address() {
     });
     let rest = service().rest_with(ClientOptions::new(KEY).push(push));
     let activation = tokio::spawn(rest.push().activate());
-    is_asked.recv().await.unwrap();
+    soon(is_asked.recv()).await.unwrap();
     rest.push().deactivate().await.unwrap();
     let error = activation.await.unwrap().unwrap_err();
     assert_eq!((error.code().0, error.status()), (40000, Some(400)));
@@ -83,9 +83,12 @@ fn gated(method: &'static str) -> (ScriptedHttp, Arc<Mutex<bool>>) {
 
 /// Lets other tasks run until there have been this many requests.
 async fn requests(http: &ScriptedHttp, count: usize) {
-    while http.requests().len() < count {
-        tokio::task::yield_now().await;
-    }
+    soon(async {
+        while http.requests().len() < count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -165,7 +168,7 @@ async fn a_process_that_ends_during_an_update_leaves_it_to_the_next_one() {
     let (push, mut updates) = with_updates(push_with(&storage, PushRecipient::fcm("t1")));
     let rest = http.rest_with(ClientOptions::new(KEY).push(push));
     rest.push().activate().await.unwrap();
-    updates.recv().await.unwrap().unwrap();
+    soon(updates.recv()).await.unwrap().unwrap();
     assert_eq!(methods(&http), ["POST", "PATCH", "PUT"]);
     let recipient = &http.requests()[2].body()["push"]["recipient"];
     assert_eq!(recipient["registrationToken"], "t1");
@@ -186,4 +189,29 @@ fn a_runtime_that_ends_leaves_the_activation_to_the_next_one() {
     runtime().block_on(async { rest.push().activate().await.unwrap() });
     assert_eq!(methods(&http), ["POST", "POST"]);
     assert_eq!(http.requests()[0].body()["id"], http.requests()[1].body()["id"]);
+}
+
+#[test]
+fn a_call_goes_on_when_the_runtime_of_another_call_ends() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    };
+    let first = runtime();
+    let (http, open) = gated("POST");
+    let rest = http.rest_with(options(&MemoryPushStorage::new()));
+    first.spawn(rest.push().activate());
+    runtime().block_on(async {
+        requests(&http, 1).await;
+        let mut joined = rest.push().activate();
+        tokio::select! {
+            biased;
+            _ = &mut joined => panic!("the registration has not ended"),
+            () = std::future::ready(()) => {}
+        }
+        *open.lock().unwrap() = true;
+        first.shutdown_background();
+        soon(joined).await.unwrap();
+    });
+    assert_eq!(methods(&http), ["POST", "POST"]);
 }

@@ -111,7 +111,7 @@ async fn a_new_address_is_sent_alone() {
         let rest = http.rest_with(options.push(push));
         rest.push().activate().await.unwrap();
         rest.push().update_recipient(PushRecipient::apns("t1")).await.unwrap();
-        updates.recv().await.unwrap().unwrap();
+        soon(updates.recv()).await.unwrap().unwrap();
         let request = http.requests().pop().unwrap();
         let device = rest.device().unwrap();
         assert_eq!(
@@ -138,7 +138,7 @@ async fn after_a_failed_update_an_activation_sends_all_details() {
         let rest = http.rest_with(options.push(push));
         rest.push().activate().await.unwrap();
         rest.push().update_recipient(PushRecipient::fcm("t1")).await.unwrap();
-        let error = updates.recv().await.unwrap().unwrap_err();
+        let error = soon(updates.recv()).await.unwrap().unwrap_err();
         assert_eq!((error.code().0, error.status()), (40005, Some(400)));
 
         let error = rest.push().activate().await.unwrap_err();
@@ -242,7 +242,7 @@ async fn a_client_that_becomes_identified_updates_its_device() {
         };
         rest.auth().authorize().options(token("*")).await.unwrap();
         rest.auth().authorize().options(token("ada")).await.unwrap();
-        updates.recv().await.unwrap().unwrap();
+        soon(updates.recv()).await.unwrap().unwrap();
         assert_eq!(methods(&http), ["POST", "PATCH"]);
         let request = http.requests().pop().unwrap();
         assert_eq!(request.body(), json!({"clientId": "ada"}));
@@ -274,7 +274,7 @@ async fn the_activation_of_a_wrapper_sdk_is_the_client_s_own() {
     let wrapped = rest.create_wrapper_sdk_proxy(&wrapper).unwrap();
     wrapped.push().activate().await.unwrap();
     wrapped.push().update_recipient(PushRecipient::fcm("t1")).await.unwrap();
-    updates.recv().await.unwrap().unwrap();
+    soon(updates.recv()).await.unwrap().unwrap();
     wrapped.push().deactivate().await.unwrap();
     assert_eq!(methods(&http), ["POST", "PATCH", "DELETE"]);
     for request in http.requests() {

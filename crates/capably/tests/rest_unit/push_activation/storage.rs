@@ -135,6 +135,15 @@ async fn a_device_that_cannot_be_stored_is_not_registered() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_device_stores_nothing() {
+    let storage = MemoryPushStorage::new();
+    let rest = service().rest_with(options(&storage));
+    assert!(!rest.push().device().await.unwrap().is_registered());
+    rest.push().deactivate().await.unwrap();
+    assert_eq!(storage.load().unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_device_in_a_file_survives_its_client() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("push").join("device");
