@@ -50,6 +50,9 @@
 //! ignored. Pushes to phones and browsers are accepted, and nothing is sent. For live activities
 //! (`/push/apnsBroadcastChannels`) the order of the steps is checked, and nothing is sent.
 //!
+//! [`webhooks`] report events of channels to HTTP endpoints. The REST interface of chat (`/chat/v4/rooms/…`) works over channels
+//! that are named `{room}::$chat`, whose messages can be changed without a namespace.
+//!
 //! `POST /apps` accepts limits for its app. `limits.presence.maxMembers`, `limits.messages.maxSize` in bytes, and
 //! `limits.connections.maxInboundRate` in messages a second replace those of the [`Builder`]. `limits.channels.max`
 //! (40114), `limits.connections.max` (40111), `limits.requests.maxRate` a second (42918) and

@@ -216,10 +216,10 @@ impl Webhooks {
         observed
     }
 
-    /// The position of an entry that would be committed now by an engine of one server.
+    /// The position before the entries that an engine of one server commits from this millisecond on.
     fn now(&self) -> Position {
         let now = u64::try_from(self.clock.now().wall).unwrap_or(0);
-        Position(now.saturating_mul(1000))
+        Position(now.saturating_mul(1000).saturating_sub(1))
     }
 
     fn rule(&self, id: &str) -> Option<Arc<RunningRule>> {
