@@ -1,5 +1,7 @@
 //! Rules over REST.
 
+use capably_server::engine::Mesh;
+
 use super::{
     support::{app, refusal},
     *,
@@ -51,6 +53,48 @@ async fn a_rule_is_created_listed_read_and_deleted() {
         );
         server.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn the_nodes_of_a_cluster_have_the_same_rules_and_deliver_each_message_once() {
+    let mut endpoint = Endpoint::new().await;
+    let mesh = Mesh::new();
+    let node = || Server::builder().engine(mesh.node()).start();
+    let (first, second) = (node().await.unwrap(), node().await.unwrap());
+    let path = rule_path(&first, "");
+    let body = rule(&endpoint.url());
+    let (answer, created) = ask(&first, first.key(), Format::Json, "POST", &path, &body).await;
+    assert_eq!(answer.status, 201);
+    let id = created["id"].as_str().unwrap();
+    // Both nodes have the channel in memory, so both apply every entry.
+    let mut clients = Vec::new();
+    for server in [&first, &second] {
+        let (mut client, _) = support::Client::connect(server, Format::Json).await;
+        client.attach("a").await;
+        clients.push(client);
+    }
+    for number in 0..10 {
+        let server = if number % 2 == 0 { &first } else { &second };
+        publish(server, "a", [number.to_string()]).await;
+        let received = endpoint.next().await;
+        assert_eq!(
+            (received.data(), &received.value()["ruleId"]),
+            (vec![number.to_string()], &json!(id))
+        );
+    }
+    // And a channel that no node has.
+    publish(&second, "alone", ["alone".to_owned()]).await;
+    assert_eq!(endpoint.next().await.data(), ["alone"]);
+    let one = format!("{path}/{id}");
+    let (answer, _) = ask(&second, first.key(), Format::Json, "DELETE", &one, &Value::Null).await;
+    assert_eq!(answer.status, 204);
+    for server in [&first, &second] {
+        let listed = ask(server, first.key(), Format::Json, "GET", &path, &Value::Null).await;
+        assert_eq!(listed.1, json!([]));
+    }
+    assert_eq!(endpoint.count(), 11);
+    first.shutdown().await;
+    second.shutdown().await;
 }
 
 #[tokio::test]

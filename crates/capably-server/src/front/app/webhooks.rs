@@ -115,6 +115,10 @@ impl AppHandle {
             return;
         };
         let Some(value) = value else { return self.remove_rule(id) };
+        // This node may have added it itself: what waits for its endpoint must stay.
+        if self.webhooks.is_given(id).is_some() {
+            return;
+        }
         let mut stored = StoredWebhooks::default();
         stored.read(&self.id, &Fact { key: key.to_owned(), value });
         self.restore_rules(&stored);
