@@ -6,7 +6,7 @@ use capably_protocol::Format;
 use fastrand::Rng;
 
 use crate::script::{
-    CHANNELS, Call, Fault, MEMBERS, Script, ServerFault, ServerSetup, Step, USERS, UserSetup,
+    CHANNELS, Call, Fault, KEYS, MEMBERS, Script, ServerFault, ServerSetup, Step, USERS, UserSetup,
 };
 
 /// The script of a seed.
@@ -24,6 +24,7 @@ pub fn draw(seed: u64) -> Script {
         token: rng.bool().then(|| Duration::from_secs(rng.u64(10..60))),
         echo: rng.u8(..3) > 0,
         ids: rng.bool(),
+        objects: false,
     });
     let users: Vec<UserSetup> = users.collect();
     // A program is calm, or in a hurry: many calls and faults fall into one round trip.
@@ -47,7 +48,46 @@ pub fn draw(seed: u64) -> Script {
         };
         steps.push((at, step));
     }
-    Script { seed, server, users, steps }
+    let mut script = Script { seed, server, users, steps };
+    extend(&mut script, &mut Rng::with_seed(seed ^ 0xb1ec7));
+    script
+}
+
+/// Adds what only some scripts have. It has a generator of its own, so that the rest of a seed's script stays the same.
+fn extend(script: &mut Script, rng: &mut Rng) {
+    let last = script.steps.last().map_or(0, |(at, _)| u64::try_from(at.as_millis()).unwrap_or(0));
+    let mut steps = Vec::new();
+    if rng.u8(..3) == 0 {
+        script.users.iter_mut().for_each(|user| user.objects = true);
+        for _ in 0..rng.usize(3..15) {
+            let channel = usize::from(rng.u8(..4) == 0);
+            steps.push(match rng.bool() {
+                true => {
+                    Step::Call(rng.usize(..script.users.len()), Call::Add(channel, rng.u32(1..9)))
+                }
+                false => Step::Call(
+                    rng.usize(..script.users.len()),
+                    Call::Set(channel, rng.usize(..KEYS.len())),
+                ),
+            });
+        }
+    }
+    if rng.u8(..3) == 0 {
+        let channel = usize::from(rng.u8(..4) == 0);
+        let call = Call::Reply(channel, rng.usize(1..5));
+        steps.push(Step::Call(rng.usize(..script.users.len()), call));
+    }
+    if rng.u8(..8) == 0 {
+        steps.push(Step::Fault(rng.usize(..script.users.len()), Fault::NoAnswers(time(rng))));
+    }
+    // One only: a second frame on the same connection that cannot be read is skipped.
+    if rng.u8(..8) == 0 {
+        steps.push(Step::Fault(rng.usize(..script.users.len()), Fault::Garbage));
+    }
+    for step in steps {
+        script.steps.push((Duration::from_millis(rng.u64(..=last)), step));
+    }
+    script.steps.sort_by_key(|(at, _)| *at);
 }
 
 fn call(rng: &mut Rng) -> Call {

@@ -13,6 +13,9 @@ pub const CHANNELS: [&str; 2] = ["red", "blue"];
 /// The client ids as which users enter presence, by their index.
 pub const MEMBERS: [&str; 2] = ["x", "y"];
 
+/// The keys of objects that users set, by their index. The counter has another.
+pub const KEYS: [&str; 2] = ["hue", "tone"];
+
 /// A schedule. The same script runs in the same way each time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Script {
@@ -52,6 +55,8 @@ pub struct UserSetup {
     pub echo: bool,
     /// Whether its messages have ids, by which the service recognises repeated ones.
     pub ids: bool,
+    /// Whether it has the modes for objects.
+    pub objects: bool,
 }
 
 /// The index of a user.
@@ -96,6 +101,12 @@ pub enum Call {
     Rewind(ChannelIndex, usize),
     /// Asks the service to send again what follows the oldest known serial.
     Replay(ChannelIndex),
+    /// Adds to the counter of the channel's objects.
+    Add(ChannelIndex, u32),
+    /// Sets a key of the channel's objects, by its index.
+    Set(ChannelIndex, usize),
+    /// The listener replies to so many further messages of others. It awaits each result before it takes the next message.
+    Reply(ChannelIndex, usize),
     /// Pings.
     Ping,
     /// Authorizes anew.
@@ -121,8 +132,12 @@ pub enum Fault {
     ClockJump(i64),
     /// There are no tokens.
     NoTokens(u64),
-    /// An item of the next frame with messages cannot be read.
+    /// Requests for tokens and for the state of the network are never answered: who would have done so was cancelled.
+    NoAnswers(u64),
+    /// An item of the next frame with messages or members cannot be read.
     Damage,
+    /// The next frame cannot be read at all.
+    Garbage,
     /// The process is killed.
     Kill,
     /// The process is killed, and starts again; with `true`, it recovers the connection.

@@ -113,7 +113,9 @@ impl Shrinking {
                 None => Duration::ZERO,
             };
             let wait = self.best.steps[at].0.saturating_sub(before);
-            for wanted in [Duration::ZERO, Duration::from_millis(100), wait / 2] {
+            // A story has times in ms.
+            let half = Duration::from_millis(u64::try_from(wait.as_millis() / 2).unwrap_or(0));
+            for wanted in [Duration::ZERO, Duration::from_millis(100), half] {
                 if wanted >= wait {
                     continue;
                 }

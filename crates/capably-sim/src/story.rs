@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use capably_protocol::Format;
 
 use crate::script::{
-    CHANNELS, Call, Fault, MEMBERS, Script, ServerFault, ServerSetup, Step, USERS, UserSetup,
+    CHANNELS, Call, Fault, KEYS, MEMBERS, Script, ServerFault, ServerSetup, Step, USERS, UserSetup,
 };
 
 impl fmt::Display for Script {
@@ -38,7 +38,8 @@ impl fmt::Display for UserSetup {
         let token = self.token.map_or(0, |token| token.as_millis());
         let echo = if self.echo { "echo" } else { "quiet" };
         let ids = if self.ids { "ids" } else { "plain" };
-        write!(f, "{} token {token} {echo} {ids}", self.format.name())
+        write!(f, "{} token {token} {echo} {ids}", self.format.name())?;
+        if self.objects { f.write_str(" objects") } else { Ok(()) }
     }
 }
 
@@ -72,6 +73,11 @@ impl fmt::Display for Call {
             Self::Members(channel) => write!(f, "lists {}", CHANNELS[channel]),
             Self::Rewind(channel, count) => write!(f, "rewinds {} by {count}", CHANNELS[channel]),
             Self::Replay(channel) => write!(f, "replays {}", CHANNELS[channel]),
+            Self::Add(channel, amount) => write!(f, "adds {amount} on {}", CHANNELS[channel]),
+            Self::Set(channel, key) => write!(f, "sets {} on {}", KEYS[key], CHANNELS[channel]),
+            Self::Reply(channel, count) => {
+                write!(f, "replies {count} times on {}", CHANNELS[channel])
+            }
             Self::Ping => f.write_str("pings"),
             Self::Authorize => f.write_str("authorizes"),
         }
@@ -89,7 +95,9 @@ impl fmt::Display for Fault {
             Self::Sleep(time) => write!(f, "sleeps for {time}"),
             Self::ClockJump(by) => write!(f, "jumps by {by}"),
             Self::NoTokens(time) => write!(f, "gets no tokens for {time}"),
+            Self::NoAnswers(time) => write!(f, "gets no answers for {time}"),
             Self::Damage => f.write_str("receives damage"),
+            Self::Garbage => f.write_str("receives garbage"),
             Self::Kill => f.write_str("is killed"),
             Self::Restart(false) => f.write_str("restarts"),
             Self::Restart(true) => f.write_str("recovers"),
@@ -142,13 +150,16 @@ impl FromStr for Script {
                         delay: delay.parse().map_err(|_| unreadable())?,
                     });
                 }
-                [_, format @ ("json" | "msgpack"), "token", token, echo, ids] => {
+                [_, format @ ("json" | "msgpack"), "token", token, echo, ids, ref rest @ ..]
+                    if matches!(rest, [] | ["objects"]) =>
+                {
                     let token: u64 = token.parse().map_err(|_| unreadable())?;
                     users.push(UserSetup {
                         format: if format == "json" { Format::Json } else { Format::MsgPack },
                         token: (token > 0).then(|| Duration::from_millis(token)),
                         echo: echo == "echo",
                         ids: ids == "ids",
+                        objects: !rest.is_empty(),
                     });
                 }
                 [at, ref step @ ..] => {
@@ -191,6 +202,11 @@ fn read_call(words: &[&str]) -> Option<Call> {
         ["lists", name] => Call::Members(channel(name)?),
         ["rewinds", name, "by", count] => Call::Rewind(channel(name)?, count.parse().ok()?),
         ["replays", name] => Call::Replay(channel(name)?),
+        ["adds", amount, "on", name] => Call::Add(channel(name)?, amount.parse().ok()?),
+        ["sets", key, "on", name] => {
+            Call::Set(channel(name)?, KEYS.iter().position(|it| *it == key)?)
+        }
+        ["replies", count, "times", "on", name] => Call::Reply(channel(name)?, count.parse().ok()?),
         ["pings"] => Call::Ping,
         ["authorizes"] => Call::Authorize,
         _ => return None,
@@ -208,7 +224,9 @@ fn read_fault(words: &[&str]) -> Option<Fault> {
         ["sleeps", "for", span] => Fault::Sleep(time(span)?),
         ["jumps", "by", by] => Fault::ClockJump(by.parse().ok()?),
         ["gets", "no", "tokens", "for", span] => Fault::NoTokens(time(span)?),
+        ["gets", "no", "answers", "for", span] => Fault::NoAnswers(time(span)?),
         ["receives", "damage"] => Fault::Damage,
+        ["receives", "garbage"] => Fault::Garbage,
         ["is", "killed"] => Fault::Kill,
         ["restarts"] => Fault::Restart(false),
         ["recovers"] => Fault::Restart(true),

@@ -1,19 +1,25 @@
 //! A user: a client's core with a double of its driver, and the reference of what the user must find.
 
 mod driver;
+mod objects;
 mod observe;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use capably_core::{
-    ChannelId, ChannelOptions, ChannelState, Client, Config, Credentials, Instant, MembersQuery,
-    Now, OpId, TransportId,
+    ChannelId, ChannelOptions, ChannelState, Client, Config, Credentials, Event, Instant,
+    MembersQuery, Now, OpId, TransportId,
 };
 use capably_protocol::{
-    ClientFrame, Data, Message, PresenceAction, PresenceMessage, RecoveryKey, Str,
+    ChannelMode, ClientFrame, Data, Message, PresenceAction, PresenceMessage, RecoveryKey, Str,
 };
 use capably_server::sim::Service;
 
+pub(crate) use self::objects::{Added, COUNTER};
 use crate::{
     model::{Listener, Own},
     script::{CHANNELS, Call, MEMBERS, USERS, UserId, UserSetup},
@@ -55,12 +61,17 @@ pub(crate) struct User {
     pub(crate) clock: i64,
     pub(crate) offline_until: Duration,
     pub(crate) no_tokens_until: Duration,
+    pub(crate) no_answers_until: Duration,
     pub(crate) slow_dials_until: Duration,
     /// The steps in which frames arrive slowly, and their time in ms.
     pub(crate) slow_reads: (u32, u64),
     pub(crate) damages: bool,
+    pub(crate) garbles: bool,
     /// Whether the user wants to be connected.
     pub(crate) wants: bool,
+    /// The channels that were not opened since the process recovered its connection. The members of the earlier process stay
+    /// until the first attachment ends.
+    recovers: [bool; 2],
     /// The serials of the last acknowledged message of each channel: acknowledgements are in the order of the calls.
     last_acknowledged: [Option<(u64, Str)>; 2],
 }
@@ -71,11 +82,20 @@ pub(crate) struct Channel {
     pub(crate) id: ChannelId,
     pub(crate) state: ChannelState,
     rewind: usize,
+    /// How often the user's members have left with the channel, or may have. The result of an earlier call says nothing.
+    era: u32,
     pub(crate) listener: Listener,
+    /// To how many further messages of others the listener replies.
+    replies: usize,
+    /// The reply of which the listener awaits the result, and the events that it has not taken meanwhile.
+    awaited: Option<OpId>,
+    held: VecDeque<Event>,
     /// The user's own members.
     pub(crate) own: [Own; 2],
     /// The members as the events show them, by connection and client id.
     pub(crate) view: BTreeMap<(Str, Str), Option<String>>,
+    /// An event of a member could not be read since the last sync.
+    pub(crate) is_view_uncertain: bool,
 }
 
 /// A call that has not ended.
@@ -94,6 +114,13 @@ pub(crate) enum Op {
         member: usize,
         data: Option<String>,
         number: u64,
+        era: u32,
+    },
+    Objects {
+        channel: usize,
+        /// What is added to the counter.
+        amount: Option<u32>,
+        connections: usize,
     },
     /// The members as the user finds them at the end.
     Final(usize),
@@ -122,10 +149,13 @@ impl User {
             clock: 0,
             offline_until: Duration::ZERO,
             no_tokens_until: Duration::ZERO,
+            no_answers_until: Duration::ZERO,
             slow_dials_until: Duration::ZERO,
             slow_reads: (0, 0),
             damages: false,
+            garbles: false,
             wants: false,
+            recovers: [false; 2],
             last_acknowledged: [None, None],
         }
     }
@@ -140,6 +170,7 @@ impl User {
         let mut config = Config::new(credentials);
         config.format = self.setup.format;
         config.echo_messages = self.setup.echo;
+        self.recovers = [recover.is_some(); 2];
         config.recover = recover;
         config.disconnected_retry_timeout = Duration::from_secs(DISCONNECTED_RETRY);
         config.suspended_retry_timeout = Duration::from_secs(SUSPENDED_RETRY);
@@ -178,23 +209,57 @@ impl User {
         }
         let id = ChannelId(self.next_channel);
         self.next_channel += 1;
+        let options = self.channel_options(0);
         if let Some(core) = &mut self.core {
-            core.open_channel(id, Str::from_static(CHANNELS[index]), ChannelOptions::default());
+            core.open_channel(id, Str::from_static(CHANNELS[index]), options);
         }
+        let is_uncertain = std::mem::take(&mut self.recovers[index]);
         self.channels[index] = Some(Channel {
             id,
             state: ChannelState::Initialized,
             rewind: 0,
+            era: 0,
             listener: Listener::default(),
-            own: Default::default(),
+            replies: 0,
+            awaited: None,
+            held: VecDeque::new(),
+            own: [(); 2].map(|()| Own { data: None, is_uncertain }),
             view: BTreeMap::new(),
+            is_view_uncertain: false,
         });
         id
+    }
+
+    fn channel_options(&self, rewind: usize) -> ChannelOptions {
+        let mut options = ChannelOptions::default();
+        if rewind > 0 {
+            options.params.insert("rewind".to_owned(), rewind.to_string());
+        }
+        if self.setup.objects {
+            options.modes = vec![
+                ChannelMode::Publish,
+                ChannelMode::Subscribe,
+                ChannelMode::Presence,
+                ChannelMode::PresenceSubscribe,
+                ChannelMode::ObjectPublish,
+                ChannelMode::ObjectSubscribe,
+            ];
+        }
+        options
     }
 
     fn channel_of(&mut self, id: ChannelId) -> Option<(usize, &mut Channel)> {
         let mut channels = self.channels.iter_mut().enumerate();
         channels.find_map(|(index, it)| it.as_mut().filter(|it| it.id == id).map(|it| (index, it)))
+    }
+
+    /// The members of a channel of which a call has not ended.
+    fn presence_calls(&self, id: ChannelId) -> Vec<usize> {
+        let calls = self.ops.values().filter_map(|op| match op {
+            Op::Presence { id: of, member, .. } if *of == id => Some(*member),
+            _ => None,
+        });
+        calls.collect()
     }
 
     fn text(&mut self) -> String {
@@ -207,7 +272,6 @@ impl World {
     /// A call of a user. A user whose process is dead does nothing.
     pub(crate) fn call(&mut self, user: UserId, call: Call) {
         let (at, wall) = (self.now.steady, self.now.wall);
-        let padding = self.setup.padding;
         let own = &mut self.users[user];
         let now = own.now(at, wall);
         if own.core.is_none() {
@@ -230,6 +294,9 @@ impl World {
             | Call::Leave(channel, _)
             | Call::Members(channel)
             | Call::Rewind(channel, _)
+            | Call::Add(channel, _)
+            | Call::Set(channel, _)
+            | Call::Reply(channel, _)
             | Call::Replay(channel) => own.channel(channel),
         };
         match call {
@@ -257,15 +324,14 @@ impl World {
                 self.users[user].channels[channel] = None;
             }
             Call::Publish(channel, count) => {
-                let texts: Vec<String> = (0..count).map(|_| own.text()).collect();
-                let messages = texts.iter().enumerate().map(|(index, payload)| Message {
-                    id: own.setup.ids.then(|| format!("{text}:{index}").into()),
-                    ..Message::new("m", format!("{payload} {}", "-".repeat(padding)))
-                });
-                let messages: Vec<Message> = messages.collect();
-                let (number, connections) = (own.next_op, own.connections.len());
-                let op = own.op(Op::Publish { channel, texts, number, connections });
-                own.with(|core| core.publish(id, messages.into(), Default::default(), op, now));
+                self.publish(user, channel, count);
+            }
+            Call::Add(channel, amount) => self.add(user, channel, amount),
+            Call::Set(channel, key) => self.set(user, channel, key),
+            Call::Reply(channel, count) => {
+                if let Some(channel) = &mut own.channels[channel] {
+                    channel.replies = count;
+                }
             }
             Call::Enter(channel, member) => {
                 self.enter(user, channel, member, Some(text));
@@ -279,16 +345,16 @@ impl World {
                 if let Some(channel) = &mut own.channels[channel] {
                     channel.rewind = count;
                 }
-                let mut options = ChannelOptions::default();
-                if count > 0 {
-                    options.params.insert("rewind".to_owned(), count.to_string());
-                }
+                let options = own.channel_options(count);
                 let op = own.op(Op::Other("options"));
                 own.with(|core| core.set_channel_options(id, options, op, now));
             }
             Call::Replay(index) => {
                 let User { core: Some(core), channels, .. } = own else { return };
                 let Some(channel) = &mut channels[index] else { return };
+                if channel.awaited.is_some() {
+                    return;
+                }
                 let Some(after) = channel.listener.oldest.clone() else { return };
                 if core.replay(id, after.clone(), now) {
                     channel.listener.replay_starts(&self.truth[index], &after);
@@ -298,13 +364,34 @@ impl World {
         self.drain(user);
     }
 
+    /// A user publishes so many messages in one frame.
+    fn publish(&mut self, user: UserId, channel: usize, count: usize) -> OpId {
+        let (at, wall) = (self.now.steady, self.now.wall);
+        let padding = self.setup.padding;
+        let own = &mut self.users[user];
+        let now = own.now(at, wall);
+        let id = own.channel(channel);
+        let base = own.text();
+        let texts: Vec<String> = (0..count).map(|_| own.text()).collect();
+        let messages = texts.iter().enumerate().map(|(index, payload)| Message {
+            id: own.setup.ids.then(|| format!("{base}:{index}").into()),
+            ..Message::new("m", format!("{payload} {}", "-".repeat(padding)))
+        });
+        let messages: Vec<Message> = messages.collect();
+        let (number, connections) = (own.next_op, own.connections.len());
+        let op = own.op(Op::Publish { channel, texts, number, connections });
+        own.with(|core| core.publish(id, messages.into(), Default::default(), op, now));
+        op
+    }
+
     fn enter(&mut self, user: UserId, channel: usize, member: usize, data: Option<String>) {
         let (at, wall) = (self.now.steady, self.now.wall);
         let own = &mut self.users[user];
         let now = own.now(at, wall);
         let id = own.channel(channel);
         let number = own.next_op;
-        let op = own.op(Op::Presence { channel, id, member, data: data.clone(), number });
+        let era = own.channels[channel].as_ref().map_or(0, |channel| channel.era);
+        let op = own.op(Op::Presence { channel, id, member, data: data.clone(), number, era });
         if let Some(channel) = &mut own.channels[channel] {
             channel.own[member].is_uncertain = true;
         }
@@ -361,8 +448,6 @@ impl World {
                 (&mut own.channels[index], serials.get(CHANNELS[index]))
             {
                 channel.listener.starts(&self.truth[index], Some(serial), false);
-                // The members of the earlier process stay if the connection is recovered.
-                channel.own = [(); 2].map(|()| Own { data: None, is_uncertain: true });
             }
             self.call(user, Call::Attach(index));
         }
@@ -377,11 +462,18 @@ impl World {
         let own = &mut self.users[user];
         own.core = None;
         for op in std::mem::take(&mut own.ops).into_values() {
-            if let Op::Publish { channel, texts, connections, .. } = op {
-                let copies = own.copies(connections, lives);
-                self.published.push((channel, texts, copies, false));
+            match op {
+                Op::Publish { channel, texts, connections, .. } => {
+                    let copies = self.users[user].copies(connections, lives);
+                    self.published.push((channel, texts, copies, false));
+                }
+                Op::Objects { channel, amount, connections } => {
+                    self.objects_end(user, channel, amount, connections, false);
+                }
+                _ => {}
             }
         }
+        let own = &mut self.users[user];
         if let Some((link, _)) = own.link.take() {
             self.hang_up(link);
         }
@@ -392,8 +484,13 @@ impl User {
     /// The most copies that the service may have of a publish, which was called when the user had so many connections: one
     /// for each connection, or for each life of a server that has forgotten the ids of the messages.
     fn copies(&self, connections: usize, lives: usize) -> usize {
-        let connections = 1 + self.connections.len().saturating_sub(connections);
+        let connections = self.connections_since(connections);
         if self.setup.ids { connections.min(lives) } else { connections }
+    }
+
+    /// The connections on which a frame may have been sent, that was first sent when the user had so many.
+    fn connections_since(&self, connections: usize) -> usize {
+        1 + self.connections.len().saturating_sub(connections)
     }
 
     fn with(&mut self, act: impl FnOnce(&mut Client)) {

@@ -15,7 +15,7 @@ use crate::{
     model::Truth,
     net::Stream,
     script::{CHANNELS, Call, Script, ServerSetup, Step, UserId},
-    user::User,
+    user::{Added, User},
 };
 
 /// How long a connection can be resumed.
@@ -133,12 +133,16 @@ pub(crate) struct World {
     works: bool,
     stalled_until: Duration,
     refusals: (usize, bool),
+    /// How often the clock of the server went forward by more than the time for which an engine remembers ids.
+    leaps: usize,
     links: BTreeMap<u64, Link>,
     next_link: u64,
     pub(crate) users: Vec<User>,
     pub(crate) truth: [Truth; 2],
     /// The publishes that have ended: their channel and texts, the most copies, and whether they were acknowledged.
     pub(crate) published: Vec<(usize, Vec<String>, usize, bool)>,
+    /// What users have added to the counters of the channels.
+    pub(crate) added: [Vec<Added>; 2],
     /// The members that users have found at the end.
     pub(crate) found: Vec<(UserId, usize, Vec<Member>)>,
     failure: Option<Failure>,
@@ -165,11 +169,13 @@ impl World {
             works: false,
             stalled_until: Duration::ZERO,
             refusals: (0, false),
+            leaps: 0,
             links: BTreeMap::new(),
             next_link: 1,
             users: users.map(|(index, setup)| User::new(index, setup)).collect(),
             truth: Default::default(),
             published: Vec::new(),
+            added: Default::default(),
             found: Vec::new(),
             failure: None,
             is_traced,
@@ -369,9 +375,14 @@ impl World {
         }
     }
 
-    /// The lives of the server that did not know the messages of the lives before.
+    /// The lives of the server that did not know the messages of the lives before. An engine outlasts them, and remembers ids
+    /// for a time by its clock.
     pub(crate) fn forgetful_lives(&self) -> usize {
-        if self.setup.engine { 1 } else { usize::try_from(self.lives).unwrap_or(usize::MAX) }
+        if self.setup.engine {
+            1 + self.leaps
+        } else {
+            usize::try_from(self.lives).unwrap_or(usize::MAX)
+        }
     }
 
     fn start_server(&mut self) {

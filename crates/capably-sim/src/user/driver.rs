@@ -127,6 +127,9 @@ impl World {
                 self.transport_event(link, TransportEvent::Activity);
                 continue;
             };
+            if std::mem::take(&mut self.users[user].garbles) {
+                bytes = bytes::Bytes::from_static(UNREADABLE);
+            }
             if self.users[user].damages && damage(&mut bytes) {
                 self.users[user].damages = false;
             }
@@ -155,7 +158,7 @@ impl World {
         let (at, wall) = (self.now.steady, self.now.wall);
         let (moment, is_ending) = (self.now, self.is_ending);
         let own = &mut self.users[user];
-        if own.life != life {
+        if own.life != life || at < own.no_answers_until {
             return;
         }
         let now = own.now(at, wall);
@@ -195,7 +198,7 @@ impl World {
     pub(crate) fn connectivity(&mut self, user: UserId, life: u64, check: CheckId) {
         let (at, wall) = (self.now.steady, self.now.wall);
         let own = &mut self.users[user];
-        if own.life == life {
+        if own.life == life && at >= own.no_answers_until {
             let (now, online) = (own.now(at, wall), at >= own.offline_until);
             own.with(|core| core.handle_connectivity(check, online, now));
             self.drain(user);
@@ -224,10 +227,19 @@ impl World {
     }
 }
 
-/// Makes an item of a frame with messages unreadable: its name becomes an array of as many bytes.
+/// The bytes of no frame, in either format.
+const UNREADABLE: &[u8] = &[0xc1];
+
+/// Makes an item of a frame with messages or members unreadable: a text of one letter becomes an array of as many bytes.
 fn damage(bytes: &mut bytes::Bytes) -> bool {
-    let pairs: [(&[u8], &[u8]); 2] =
-        [(b"\"name\":\"m\"", b"\"name\":[1]"), (b"\xa4name\xa1m", b"\xa4name\x91\x01")];
+    let pairs: [(&[u8], &[u8]); 6] = [
+        (b"\"name\":\"m\"", b"\"name\":[1]"),
+        (b"\"clientId\":\"x\"", b"\"clientId\":[1]"),
+        (b"\"clientId\":\"y\"", b"\"clientId\":[1]"),
+        (b"\xa4name\xa1m", b"\xa4name\x91\x01"),
+        (b"\xa8clientId\xa1x", b"\xa8clientId\x91\x01"),
+        (b"\xa8clientId\xa1y", b"\xa8clientId\x91\x01"),
+    ];
     for (whole, broken) in pairs {
         if let Some(at) = bytes.windows(whole.len()).position(|window| window == whole) {
             let mut damaged = bytes.to_vec();

@@ -3,7 +3,7 @@
 use capably_core::{ChannelState, ConnectionState, Event, OpId, Outcome, ReplayOutcome};
 use capably_protocol::{ErrorInfo, PresenceAction};
 
-use super::{Op, without_padding};
+use super::{Op, User, without_padding};
 use crate::{
     model::Own,
     script::{CHANNELS, USERS, UserId},
@@ -17,6 +17,7 @@ impl World {
             self.trace(&format!("{} sees {event:?}", USERS[user]));
         }
         self.update_truth();
+        let Some(event) = self.users[user].hold(event) else { return };
         let own = &mut self.users[user];
         let skips = if own.setup.echo { Vec::new() } else { own.connections.clone() };
         match event {
@@ -29,11 +30,28 @@ impl World {
                 }
             }
             Event::Channel(id, change) => {
+                let calls = own.presence_calls(id);
                 let Some((_, channel)) = own.channel_of(id) else { return };
-                channel.state = change.current;
-                if matches!(change.current, ChannelState::Detached | ChannelState::Failed) {
-                    channel.own = Default::default();
-                    channel.view.clear();
+                let previous = std::mem::replace(&mut channel.state, change.current);
+                match (previous, change.current) {
+                    (_, ChannelState::Detached | ChannelState::Failed) => {
+                        channel.own = Default::default();
+                        channel.era += 1;
+                        channel.view.clear();
+                    }
+                    // The detach has failed, and the service may have carried it out all the same. Members of which a call
+                    // is under way have left with it, or have not; the others enter again.
+                    (ChannelState::Detaching, ChannelState::Attached) => {
+                        channel.era += 1;
+                        calls
+                            .into_iter()
+                            .for_each(|member| channel.own[member].is_uncertain = true);
+                    }
+                    // A sync follows.
+                    (ChannelState::Attaching, ChannelState::Attached) => {
+                        channel.is_view_uncertain = false;
+                    }
+                    _ => {}
                 }
                 if change.reason.as_ref().is_some_and(|reason| reason.code.0 == 91004) {
                     channel.own.iter_mut().for_each(|own| own.is_uncertain = true);
@@ -64,6 +82,16 @@ impl World {
                 let missing =
                     batch.missing.iter().filter(|(before, _)| *before >= batch.items.len());
                 missing.for_each(|_| channel.listener.misses());
+                let is_of_another = batch.items.iter().any(|message| {
+                    !message.data.as_str().unwrap_or_default().starts_with(USERS[user])
+                });
+                if channel.replies > 0 && is_of_another {
+                    channel.replies -= 1;
+                    let op = self.publish(user, index, 1);
+                    if let Some(channel) = &mut self.users[user].channels[index] {
+                        channel.awaited = Some(op);
+                    }
+                }
             }
             Event::ReplayEnded(id, end) => {
                 let Some((index, channel)) = own.channel_of(id) else { return };
@@ -75,6 +103,11 @@ impl World {
             }
             Event::Presence(id, batch) => {
                 let Some((_, channel)) = own.channel_of(id) else { return };
+                // A replay is for listeners that have missed its events.
+                if batch.place.repeated {
+                    return;
+                }
+                channel.is_view_uncertain |= !batch.missing.is_empty();
                 for item in batch.items {
                     let data = item.data.as_str().map(str::to_owned);
                     let connection = item.connection_id.unwrap_or_default();
@@ -87,7 +120,10 @@ impl World {
                     }
                 }
             }
-            Event::Done(op, result) => self.done(user, op, result),
+            Event::Done(op, result) => {
+                self.done(user, op, result);
+                self.release_held(user, op);
+            }
             Event::ErrorReason
             | Event::Granted(_)
             | Event::Annotations(..)
@@ -128,14 +164,14 @@ impl World {
                 }
                 self.published.push((channel, texts, copies, is_ok));
             }
-            Op::Presence { channel, id, member, data, number } => {
+            Op::Presence { channel, id, member, data, number, era } => {
                 let later = own.ops.values().any(|op| {
                     matches!(op, Op::Presence { channel: other, member: of, number: later, .. }
                         if *other == channel && *of == member && *later > number)
                 });
                 let Some(channel) = &mut own.channels[channel] else { return };
                 // A channel that was opened anew has other members.
-                if !later && channel.id == id {
+                if !later && channel.id == id && channel.era == era {
                     channel.own[member] = match result {
                         Ok(_) => Own { data, is_uncertain: false },
                         Err(_) => Own { is_uncertain: true, ..channel.own[member].clone() },
@@ -154,7 +190,39 @@ impl World {
                     self.found.push((user, channel, members));
                 }
             }
+            Op::Objects { channel, amount, connections } => {
+                self.objects_end(user, channel, amount, connections, result.is_ok());
+            }
             Op::Other(_) => {}
+        }
+    }
+
+    /// A listener that has awaited this call takes the events that came meanwhile, until it awaits another.
+    fn release_held(&mut self, user: UserId, op: OpId) {
+        for index in 0..CHANNELS.len() {
+            let Some(channel) = &mut self.users[user].channels[index] else { continue };
+            if channel.awaited == Some(op) {
+                channel.awaited = None;
+                let held = std::mem::take(&mut channel.held);
+                held.into_iter().for_each(|event| self.observe(user, event));
+            }
+        }
+    }
+}
+
+impl User {
+    /// An event is held while its listener awaits the result of a call. Returns it otherwise.
+    fn hold(&mut self, event: Event) -> Option<Event> {
+        let (Event::Messages(id, _) | Event::Gap(id, _) | Event::ReplayEnded(id, _)) = &event
+        else {
+            return Some(event);
+        };
+        match self.channel_of(*id) {
+            Some((_, channel)) if channel.awaited.is_some() => {
+                channel.held.push_back(event);
+                None
+            }
+            _ => Some(event),
         }
     }
 }

@@ -6,7 +6,10 @@ use capably_core::{ChannelState, ConnectionState};
 use capably_protocol::Str;
 
 use super::{Failure, World};
-use crate::script::{CHANNELS, MEMBERS, USERS};
+use crate::{
+    script::{CHANNELS, MEMBERS, USERS},
+    user::{COUNTER, Channel, User},
+};
 
 impl World {
     /// Checks that everybody agrees, and that everything has ended.
@@ -17,6 +20,7 @@ impl World {
         self.update_truth();
         let failure = self.check_users().and_then(|()| self.check_members());
         let failure = failure.and_then(|()| self.check_published());
+        let failure = failure.and_then(|()| self.check_objects());
         if let Err(failure) = failure {
             self.fail(failure);
         }
@@ -74,15 +78,23 @@ impl World {
                     let found = found.and_then(|it| it.2.clone());
                     if !wanted.is_uncertain && found != wanted.data {
                         let wanted = &wanted.data;
+                        let rule = match (&found, wanted) {
+                            (None, _) => "gone",
+                            (Some(_), None) => "stayed",
+                            (Some(_), Some(_)) => "outdated",
+                        };
                         let what =
                             format!("{user} as {member} on {name} is {found:?}, not {wanted:?}");
-                        return Err(Failure::new("member", what));
+                        return Err(Failure::new(rule, what));
                     }
                 }
                 // The events of a member that leaves during a sync are left out (RTP2h2b), so there may be others in the view.
                 let is_seen = |(of, member, data): &&(Str, Str, Option<String>)| {
                     channel.view.get(&(of.clone(), member.clone())) == Some(data)
                 };
+                if channel.is_view_uncertain {
+                    continue;
+                }
                 if let Some(unseen) = actual.iter().find(|member| !is_seen(member)) {
                     let what = format!("{user} on {name} does not see {unseen:?}");
                     return Err(Failure::new("view", what));
@@ -92,7 +104,10 @@ impl World {
                 return Err(Failure::new("ghost", format!("{ghost:?} on {name}")));
             }
             for (user, of, found) in &self.found {
-                if *of == index && *found != actual {
+                let is_uncertain = |channel: &Channel| channel.is_view_uncertain;
+                let is_uncertain =
+                    self.users[*user].channels[index].as_ref().is_some_and(is_uncertain);
+                if *of == index && *found != actual && !is_uncertain {
                     let user = USERS[*user];
                     let what = format!("{user} on {name} finds {found:?}, not {actual:?}");
                     return Err(Failure::new("members", what));
@@ -115,6 +130,42 @@ impl World {
                     let what = format!("{text} on {} is acknowledged", CHANNELS[*channel]);
                     return Err(Failure::new("acknowledged", what));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that everybody has the same objects, and that the counters have what was added.
+    fn check_objects(&self) -> Result<(), Failure> {
+        let Some(service) = &self.service else { return Ok(()) };
+        for (index, name) in CHANNELS.iter().enumerate() {
+            let Some(actual) = service.objects(name) else { continue };
+            let is_there = |own: &&User| {
+                let state = own.core.as_ref().map(|core| core.connection_state());
+                own.setup.objects && state == Some(ConnectionState::Connected)
+            };
+            for own in self.users.iter().filter(is_there) {
+                let is_attached = |channel: &Channel| channel.state == ChannelState::Attached;
+                if !own.channels[index].as_ref().is_some_and(is_attached) {
+                    continue;
+                }
+                let user = USERS[own.index];
+                let found = own.objects(index);
+                if found.as_ref() != Ok(&actual) {
+                    let what = format!("{user} on {name} has {found:?}, not {actual:?}");
+                    return Err(Failure::new("objects", what));
+                }
+            }
+            let count = actual.get(COUNTER).map_or(Ok(0), |count| count.parse::<usize>());
+            let added = &self.added[index];
+            // Without an engine, a server that starts again has no objects.
+            let is_durable = self.setup.engine || self.forgetful_lives() == 1;
+            let least = added.iter().filter(|it| it.is_acknowledged && is_durable);
+            let least: usize = least.map(|it| it.amount as usize).sum();
+            let most: usize = added.iter().map(|it| it.amount as usize * it.copies).sum();
+            if !count.as_ref().is_ok_and(|count| (least..=most).contains(count)) {
+                let what = format!("{count:?} on {name}, not {least} to {most}");
+                return Err(Failure::new("counted", what));
             }
         }
         Ok(())

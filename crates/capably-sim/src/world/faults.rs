@@ -8,6 +8,9 @@ use crate::{
     script::{Fault, ServerFault, UserId},
 };
 
+/// A jump of the clock after which an engine may have forgotten an id, in ms. It remembers ids for two minutes.
+const REMEMBERED: i64 = 90_000;
+
 impl World {
     pub(super) fn crash(&mut self, down: u64, stored: usize) {
         let now = self.now;
@@ -37,7 +40,10 @@ impl World {
                 self.stalled_until = self.now.steady + Duration::from_millis(time);
             }
             ServerFault::Refuse(count, stored) => self.refusals = (count, stored),
-            ServerFault::ClockJump(by) => self.now.wall += by,
+            ServerFault::ClockJump(by) => {
+                self.now.wall += by;
+                self.leaps += usize::from(by >= REMEMBERED);
+            }
         }
     }
 
@@ -78,7 +84,9 @@ impl World {
             }
             Fault::ClockJump(by) => own.clock += by,
             Fault::NoTokens(time) => own.no_tokens_until = now + Duration::from_millis(time),
+            Fault::NoAnswers(time) => own.no_answers_until = now + Duration::from_millis(time),
             Fault::Damage => own.damages = true,
+            Fault::Garbage => own.garbles = true,
             Fault::Kill => self.kill(user),
             Fault::Restart(recovers) => self.restart(user, recovers),
         }
@@ -108,8 +116,10 @@ impl World {
             let own = &mut self.users[user];
             own.slow_reads = (0, 0);
             own.no_tokens_until = now;
+            own.no_answers_until = now;
             own.slow_dials_until = now;
             own.damages = false;
+            own.garbles = false;
             if own.offline_until > now {
                 own.offline_until = now;
                 self.network(user, true);

@@ -5,6 +5,8 @@
     allow(dead_code, reason = "the clusters of the hub's tests need more than a service does")
 )]
 pub(super) mod engine;
+#[cfg(feature = "sim")]
+mod objects;
 #[cfg_attr(
     not(test),
     allow(dead_code, reason = "the clusters of the hub's tests need more than a service does")

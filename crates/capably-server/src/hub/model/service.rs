@@ -225,6 +225,11 @@ impl Service {
         }
     }
 
+    /// The key of the app, as the hub has it.
+    pub(super) fn app_key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
     /// The whole key of the app.
     pub fn key() -> String {
         format!("{APP}.key:secret")
@@ -570,7 +575,7 @@ impl Service {
                 Output::Close(to) => self.close(to.0),
                 Output::Append(ticket, append) => self.appends.push_back((ticket, append)),
                 Output::Fetch(need) => self.want(0, need),
-                // The simulation has no requests, pushes, objects and other nodes, so nobody waits for these.
+                // The simulation has no requests, pushes, snapshots and other nodes, so nobody waits for these.
                 Output::Answer(..)
                 | Output::Push(_)
                 | Output::Snapshot(..)

@@ -79,7 +79,8 @@ impl Service {
             Work::Load(name) => {
                 let (floor, last) = engine.bounds(&name);
                 let excerpt = reader(&name).tail(last, TAIL);
-                let state = StoredState::default();
+                let objects = reader(&name).objects(last);
+                let state = StoredState { objects, ..StoredState::default() };
                 self.input(|app, outputs| {
                     let bounds = (floor, last);
                     app.finish_load(&name, excerpt, bounds, state, now.into(), outputs);

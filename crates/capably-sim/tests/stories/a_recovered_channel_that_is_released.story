@@ -1,0 +1,8 @@
+seed 15085
+server memory entries 1000 queue 600000 padding 0 delay 5
+ada json token 0 echo plain
+     0 ada connects
+     0 ada enters red as x
+    25 ada recovers
+    25 ada releases red
+    25 ada lists red
