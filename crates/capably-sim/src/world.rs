@@ -30,6 +30,9 @@ const IDLE: Duration = Duration::from_secs(6);
 /// A step of a slow reader comes to an end after so many reads.
 const SLOW_STEPS: u32 = 20;
 
+/// A log of so many entries has all those of a schedule.
+const LONG_LOG: usize = 1000;
+
 /// The time in which everything settles after the last fault.
 const SETTLES: Duration = Duration::from_secs(75);
 
@@ -375,11 +378,13 @@ impl World {
         }
     }
 
-    /// The lives of the server that did not know the messages of the lives before. An engine outlasts them, and remembers ids
-    /// for a time by its clock.
+    /// How often the service may have forgotten the ids of messages, plus one. An engine remembers them for a time by its clock;
+    /// a server without one for as long as it lives, and as their entries are in its log.
     pub(crate) fn forgetful_lives(&self) -> usize {
         if self.setup.engine {
             1 + self.leaps
+        } else if self.setup.entries < LONG_LOG {
+            usize::MAX
         } else {
             usize::try_from(self.lives).unwrap_or(usize::MAX)
         }

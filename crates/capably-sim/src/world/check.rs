@@ -159,7 +159,7 @@ impl World {
             let count = actual.get(COUNTER).map_or(Ok(0), |count| count.parse::<usize>());
             let added = &self.added[index];
             // Without an engine, a server that starts again has no objects.
-            let is_durable = self.setup.engine || self.forgetful_lives() == 1;
+            let is_durable = self.setup.engine || self.lives == 1;
             let least = added.iter().filter(|it| it.is_acknowledged && is_durable);
             let least: usize = least.map(|it| it.amount as usize).sum();
             let most: usize = added.iter().map(|it| it.amount as usize * it.copies).sum();
