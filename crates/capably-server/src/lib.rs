@@ -35,6 +35,9 @@
 //! - presence, with members that `POST /apps` sets as fixtures;
 //! - push.
 //!
+//! Clients without an SDK read channels as event streams, `GET /sse` and `GET /event-stream`, and go on by the id of the last
+//! event, without loss or repeats. With the feature `tls`, `Builder::tls` gives the server TLS.
+//!
 //! With [`faults`], the server also drops, delays and changes frames, and refuses and cuts connections. Tests use this to
 //! check how an application handles failures.
 //!
@@ -87,8 +90,8 @@
 //! Lists of clients in the summaries of annotations are clipped, so that a summary is no larger than the largest
 //! message.
 //!
-//! A client gets a new sync of the objects when it attaches again, and not by a request of its own. TLS does not exist yet:
-//! put a proxy before the server.
+//! A client gets a new sync of the objects when it attaches again, and not by a request of its own. HTTP is version 1.1, also
+//! with TLS.
 
 pub mod engine;
 pub mod faults;

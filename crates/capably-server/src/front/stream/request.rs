@@ -103,8 +103,7 @@ fn channels(query: &Query, last_event: Option<&str>) -> Result<Vec<StreamChannel
         };
         let flags = [ChannelMode::Subscribe, ChannelMode::PresenceSubscribe];
         let flags = flags.into_iter().collect::<Flags>();
-        let attach =
-            Attach { channel: Str::from(name), channel_serial, flags, params, ..Attach::default() };
+        let attach = Attach { channel: Str::from(name), channel_serial, flags, params };
         channels.push(StreamChannel { attach, place });
     }
     Ok(channels)
