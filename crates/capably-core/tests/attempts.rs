@@ -36,6 +36,21 @@ fn after_a_protocol_error_the_client_waits_before_it_reconnects() {
     assert!(did.states[0].2.unwrap() >= seconds(12), "{did:?}");
 }
 
+// Spec: RTN14c
+#[test]
+fn an_attempt_to_open_a_transport_has_the_time_of_its_driver() {
+    for (limit, expected) in [(None, 10), (Some(seconds(20)), 20)] {
+        let mut config = with_key();
+        config.connect_timeout = limit;
+        let mut bench = Bench::new(config);
+        bench.client.connect(bench.now);
+        bench.advance(seconds(expected - 1));
+        assert_eq!(bench.client.connection_state(), ConnectionState::Connecting);
+        bench.advance(seconds(1));
+        assert_eq!(bench.client.connection_state(), ConnectionState::Disconnected);
+    }
+}
+
 // Spec: RTS4a
 #[test]
 fn an_unanswered_detach_of_a_released_channel_does_not_count_after_a_drop() {

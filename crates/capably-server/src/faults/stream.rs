@@ -41,7 +41,8 @@ pub(super) async fn forward(
     let pieces = Forwarded { connection: (!is_over).then_some(connection), body };
     let mut response = Response::new(Body::Stream(Box::new(pieces)));
     *response.status_mut() = head.status;
-    *response.headers_mut() = end_to_end(&head.headers, false);
+    // With its length, if it has one: then it is no stream.
+    *response.headers_mut() = end_to_end(&head.headers, true);
     Ok(response)
 }
 

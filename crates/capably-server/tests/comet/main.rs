@@ -68,6 +68,8 @@ async fn without_the_parameter_stream_the_response_is_one() {
     let target = format!("/comet/connect?key={}&v=6", server.key());
     let mut stream = Stream::open(&server, &target).await;
     assert!(stream.head.contains("content-type: application/json\r\n"), "{}", stream.head);
+    assert!(stream.head.contains("cache-control: no-store\r\n"), "{}", stream.head);
+    assert!(stream.head.contains("x-accel-buffering: no\r\n"), "{}", stream.head);
     // A page of any origin may read it.
     assert!(stream.head.contains("access-control-allow-origin: *"), "{}", stream.head);
     let line = stream.piece().await.unwrap();

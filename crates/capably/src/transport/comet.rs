@@ -260,11 +260,12 @@ impl WebSocket for CometSocket {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         loop {
+            let before = (self.received.len(), self.failure.is_some());
             if let Err(error) = ready!(self.poll_sending(cx)) {
-                // The client learns of it as it receives.
                 self.failure.get_or_insert(error);
             }
-            if self.failure.is_some() || !self.received.is_empty() {
+            if (self.received.len(), self.failure.is_some()) != before {
+                // The client learns of it as it receives, which nothing else wakes it for.
                 cx.waker().wake_by_ref();
             }
             if self.failure.is_some() {

@@ -19,7 +19,12 @@ use capably_protocol::{
     codec::{self, FrameBatch},
     frame::ErrorFrame,
 };
-use hyper::{Method, StatusCode, body::Incoming, header::HeaderName, http::request::Parts};
+use hyper::{
+    Method, StatusCode,
+    body::Incoming,
+    header::{self, HeaderName},
+    http::request::Parts,
+};
 use tokio::time::timeout;
 
 pub(super) use self::exchange::Mailbox;
@@ -137,7 +142,10 @@ async fn receive(session: &CometSession, streams: bool) -> Result<Reply, Refused
     let no_session = || Refused { error: error::no_comet(), format: Some(format) };
     let mut receiver = session.exchange.receive().ok_or_else(no_session)?;
     if streams {
-        return Ok(Reply::stream(format.content_type(), Box::new(receiver.into_stream())));
+        let reply = Reply::stream(format.content_type(), Box::new(receiver.into_stream()));
+        // A reverse proxy that knows the header forwards each piece at once.
+        let unbuffered = HeaderName::from_static("x-accel-buffering");
+        return Ok(reply.header(header::CACHE_CONTROL, "no-store").header(unbuffered, "no"));
     }
     let frames = poll_fn(|cx| receiver.poll_frames(cx)).await;
     Ok(array(format, frames))
@@ -176,7 +184,7 @@ async fn end(session: &CometSession) -> Reply {
 
 fn array(format: Format, frames: Option<Bytes>) -> Reply {
     let frames = frames.unwrap_or_else(|| FrameBatch::new(format).take());
-    Reply::encoded(StatusCode::OK, format, frames)
+    Reply::encoded(StatusCode::OK, format, frames).header(header::CACHE_CONTROL, "no-store")
 }
 
 /// Why a request is refused.
