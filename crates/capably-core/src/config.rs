@@ -42,8 +42,8 @@ pub struct Config {
     pub channel_retry_timeout: Duration,
     /// How long to wait for an answer of the service (TO3l11).
     pub realtime_request_timeout: Duration,
-    /// How long an attempt to open a transport may take, with CONNECTED; `None` is the time of any answer (RTN14c). A driver
-    /// that tries several kinds of transports needs more.
+    /// How long an attempt to open a transport may take, with CONNECTED; `None` is the time of any answer (RTN14c). A
+    /// driver that tries several kinds of transports needs more.
     pub connect_timeout: Option<Duration>,
     /// How long a connection may be down before it is suspended. The service may set another value (DF1a).
     pub connection_state_ttl: Duration,

@@ -1,4 +1,5 @@
-//! Comet beside a WebSocket, in one run: the time from a publish to its acknowledgement, and received messages a second.
+//! Comet beside a WebSocket, in one run: the time from a publish to its acknowledgement, and received messages a
+//! second.
 //!
 //! `cargo bench -p capably --bench comet [-- messages]`. Both carry JSON. The ratio counts.
 

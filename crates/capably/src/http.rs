@@ -55,8 +55,8 @@ pub trait HttpClient: Send + Sync {
         false
     }
 
-    /// Sends one request, and returns the response when its head has arrived. The body follows piece by piece, and its size
-    /// has no limit.
+    /// Sends one request, and returns the response when its head has arrived. The body follows piece by piece, and
+    /// its size has no limit.
     ///
     /// # Errors
     /// Without the head of a response. The [`HttpError`]'s kind is the reason; [`HttpErrorKind::Request`] by default.

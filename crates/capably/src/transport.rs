@@ -33,8 +33,8 @@ pub(crate) use websocket::TcpConnector;
 pub enum Transport {
     /// A WebSocket (RTN1).
     WebSocket,
-    /// HTTP requests, for networks that let no WebSocket through: one request receives, as a stream or again and again, and
-    /// others send. Each takes longer than a frame over a WebSocket.
+    /// HTTP requests, for networks that let no WebSocket through: one request receives, as a stream or again and
+    /// again, and others send. Each takes longer than a frame over a WebSocket.
     Comet,
 }
 

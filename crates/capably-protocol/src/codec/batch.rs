@@ -61,8 +61,8 @@ impl FrameBatch {
         self.count += 1;
     }
 
-    /// The array of the frames. In JSON, a line feed follows: it is the end of an array within a stream. The batch is empty
-    /// afterwards.
+    /// The array of the frames. In JSON, a line feed follows: it is the end of an array within a stream. The batch is
+    /// empty afterwards.
     pub fn take(&mut self) -> Bytes {
         let count = mem::take(&mut self.count);
         let mut bytes = mem::take(&mut self.bytes);

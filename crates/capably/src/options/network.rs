@@ -168,11 +168,11 @@ impl ClientOptions {
 
     /// Sets the transports of realtime connections; a WebSocket alone by default (RTN1).
     ///
-    /// With [`Transport::Comet`] as well, a client connects with HTTP requests where the network lets no WebSocket through,
-    /// such as behind a proxy that refuses the upgrade. WebSockets come first, in whatever order the transports are listed.
-    /// If one cannot be opened, or takes longer than two fifths of the
-    /// [`realtime_request_timeout`](Self::realtime_request_timeout), the client opens another to the
-    /// [check URL](Self::ws_connectivity_check_url). If that fails, too, it connects over comet. Later attempts to connect
+    /// With [`Transport::Comet`] as well, a client connects with HTTP requests where the network lets no WebSocket
+    /// through, such as behind a proxy that refuses the upgrade. WebSockets come first, in whatever order the
+    /// transports are listed. If one cannot be opened, or takes longer than two fifths of the
+    /// [`realtime_request_timeout`](Self::realtime_request_timeout), the client opens another to the [check
+    /// URL](Self::ws_connectivity_check_url). If that fails, too, it connects over comet. Later attempts to connect
     /// begin with comet, until a check succeeds. An attempt may take twice the `realtime_request_timeout`.
     ///
     /// A connection goes on when its transport changes: it is resumed. Comet carries JSON, also with the
@@ -205,8 +205,9 @@ impl ClientOptions {
         self
     }
 
-    /// Sets the URL, `wss` or `ws`, of the WebSocket that a client opens to find out whether the network lets WebSockets
-    /// through. Only a client with several [transports](Self::transports) uses it. By default it is a host of Ably.
+    /// Sets the URL, `wss` or `ws`, of the WebSocket that a client opens to find out whether the network lets
+    /// WebSockets through. Only a client with several [transports](Self::transports) uses it. By default it is a host
+    /// of Ably.
     #[must_use]
     pub fn ws_connectivity_check_url(mut self, url: impl Into<String>) -> Self {
         self.ws_connectivity_check_url = Some(url.into());

@@ -1,8 +1,8 @@
 //! Comet: frames in HTTP requests.
 //!
-//! One request receives: a stream of arrays of frames, or one array, after which the next request follows. Another sends
-//! the frames that have collected while the one before was under way. The frames are JSON, as the service takes no other
-//! format there.
+//! One request receives: a stream of arrays of frames, or one array, after which the next request follows. Another
+//! sends the frames that have collected while the one before was under way. The frames are JSON, as the service takes
+//! no other format there.
 
 use std::{
     fmt,
@@ -181,7 +181,8 @@ impl CometSocket {
                     if status >= 400 {
                         self.failure = Some(refused(status));
                     } else if self.key.is_some() {
-                        // Each request counts as a sign of life: the service counts the time without a frame from its start.
+                        // Each request counts as a sign of life: the service counts the time without a frame from its
+                        // start.
                         self.received.push(Packet::Ping);
                     }
                 }

@@ -1,8 +1,8 @@
 //! Chooses between WebSockets and comet.
 //!
-//! WebSockets come first. When one cannot be opened or takes long, a check finds out whether the network lets any WebSocket
-//! through: it opens one to another host. If that succeeds, the host is at fault, and the client tries other hosts. If not,
-//! the connection is opened over comet, and so are later ones, until a check succeeds.
+//! WebSockets come first. When one cannot be opened or takes long, a check finds out whether the network lets any
+//! WebSocket through: it opens one to another host. If that succeeds, the host is at fault, and the client tries
+//! other hosts. If not, the connection is opened over comet, and so are later ones, until a check succeeds.
 
 use std::{
     fmt,
@@ -156,8 +156,8 @@ impl Fallback {
         opened
     }
 
-    /// If comet is preferred, starts a check whether that is still right, in place of one that may run. The check goes on
-    /// when the connection is open.
+    /// If comet is preferred, starts a check whether that is still right, in place of one that may run. The check
+    /// goes on when the connection is open.
     fn check_if_comet(self: &Arc<Self>) -> Option<JoinHandle<bool>> {
         let mut preference = self.preference();
         let Preference::Comet(check) = &mut *preference else { return None };

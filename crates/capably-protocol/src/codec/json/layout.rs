@@ -87,8 +87,8 @@ impl Layout for JsonLayout {
 }
 
 impl JsonLayout {
-    /// The elements of an array of objects. They are not checked further: an object that is not valid JSON is an element,
-    /// too, if its braces and quotes match.
+    /// The elements of an array of objects. They are not checked further: an object that is not valid JSON is an
+    /// element, too, if its braces and quotes match.
     ///
     /// `None` when the bytes are not one array, when an element is no object, and for more than [`MAX_ITEMS`].
     pub(in crate::codec) fn objects(array: &[u8]) -> Option<Vec<&[u8]>> {

@@ -1,8 +1,8 @@
 //! The frames on their way between a session and the HTTP requests of its client.
 //!
 //! The session has one end, the [`Mailbox`], and the requests share the other, the [`Exchange`]. Both directions are
-//! bounded: a request that sends waits until the session has read the frames before, and the session stops to write until a
-//! request has taken what it has written.
+//! bounded: a request that sends waits until the session has read the frames before, and the session stops to write
+//! until a request has taken what it has written.
 
 use std::{
     collections::VecDeque,
@@ -192,8 +192,8 @@ impl Exchange {
         self.format
     }
 
-    /// Gives frames of the client to the session. Waits until the session has read enough of those before. Returns false
-    /// if the session has ended without reading them.
+    /// Gives frames of the client to the session. Waits until the session has read enough of those before. Returns
+    /// false if the session has ended without reading them.
     pub(super) async fn send(&self, mut frames: Vec<Bytes>) -> bool {
         loop {
             let read = self.read.notified();
@@ -221,8 +221,8 @@ impl Exchange {
         Some(true)
     }
 
-    /// Begins to receive for a request. A request that receives already ends. `None` if frames may have been lost with a
-    /// request before, so that the client must resume.
+    /// Begins to receive for a request. A request that receives already ends. `None` if frames may have been lost
+    /// with a request before, so that the client must resume.
     pub(super) fn receive(self: &Arc<Self>) -> Option<Receiver> {
         let mut state = self.lock();
         if state.is_cut {
@@ -307,8 +307,8 @@ impl Receiver {
         self
     }
 
-    /// The frames that are there, as one array: at least one frame. `None` when the session has ended, or a newer request
-    /// receives.
+    /// The frames that are there, as one array: at least one frame. `None` when the session has ended, or a newer
+    /// request receives.
     pub(super) fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.exchange.lock();
         if state.reader != self.number {

@@ -1,9 +1,9 @@
 //! Comet: the realtime protocol in HTTP requests, for clients whose network lets no WebSocket through.
 //!
-//! `GET /comet/connect` opens a session and receives its first frames, as one stream or as one array. Later requests name
-//! the session by its connection key: `GET /comet/{key}/recv` receives, `POST /comet/{key}/send` sends, `/close` and
-//! `/disconnect` end it. The session is the same as that of a WebSocket; it runs in a task of its own, because no request
-//! lasts as long. A client that stops to receive is disconnected as one that reads nothing, and can resume.
+//! `GET /comet/connect` opens a session and receives its first frames, as one stream or as one array. Later requests
+//! name the session by its connection key: `GET /comet/{key}/recv` receives, `POST /comet/{key}/send` sends, `/close`
+//! and `/disconnect` end it. The session is the same as that of a WebSocket; it runs in a task of its own, because no
+//! request lasts as long. A client that stops to receive is disconnected as one that reads nothing, and can resume.
 //!
 //! - [`exchange`] has the frames on their way between a session and the requests;
 //! - [`sessions`] finds the session of a key.
@@ -117,8 +117,8 @@ async fn connect(
 /// The session of a connection key, for credentials that may use it.
 ///
 /// # Errors
-/// Codes 40101, 40142, 40144, 40400 for the credentials; 80018 when this server has no session with the key, so that the
-/// client must resume; 40102 when the session is of another app or client.
+/// Codes 40101, 40142, 40144, 40400 for the credentials; 80018 when this server has no session with the key, so that
+/// the client must resume; 40102 when the session is of another app or client.
 fn find(
     shared: &Shared,
     key: &str,
@@ -151,8 +151,8 @@ async fn receive(session: &CometSession, streams: bool) -> Result<Reply, Refused
     Ok(array(format, frames))
 }
 
-/// Gives the frames in the body to the session. The answers are among the frames that the client receives, so that they stay
-/// in the order of their causes.
+/// Gives the frames in the body to the session. The answers are among the frames that the client receives, so that
+/// they stay in the order of their causes.
 async fn send(
     shared: &Shared,
     session: &CometSession,
@@ -201,8 +201,8 @@ impl From<ErrorInfo> for Refused {
 }
 
 impl Refused {
-    /// The reply: an ERROR, or a DISCONNECTED for an error after which the client may connect again. It is in the format of
-    /// the session, or else in `format`.
+    /// The reply: an ERROR, or a DISCONNECTED for an error after which the client may connect again. It is in the
+    /// format of the session, or else in `format`.
     pub(super) fn into_reply(self, format: Format) -> Reply {
         let Self { error, format: own } = self;
         let format = own.unwrap_or(format);

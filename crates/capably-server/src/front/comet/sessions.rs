@@ -37,8 +37,8 @@ impl CometSessions {
         Accepting(self)
     }
 
-    /// Runs a session whose connection has this key. A session without one is refused, and has only its last frames. `None`
-    /// if the server is stopping.
+    /// Runs a session whose connection has this key. A session without one is refused, and has only its last frames.
+    /// `None` if the server is stopping.
     pub(super) fn run(
         self: &Arc<Self>,
         session: Box<Session>,

@@ -65,8 +65,8 @@ impl Carrier {
         }
     }
 
-    /// Whether the client has read something: since the last call for comet, where what is queued waits for a request. For a
-    /// WebSocket, whatever could be queued counts, since the queue is short.
+    /// Whether the client has read something: since the last call for comet, where what is queued waits for a
+    /// request. For a WebSocket, whatever could be queued counts, since the queue is short.
     pub(super) fn was_read(&mut self, has_queued: bool) -> bool {
         match self {
             Self::WebSocket(_) => has_queued,

@@ -66,8 +66,8 @@ impl Opening {
         }
     }
 
-    /// As it is over HTTP requests: there are no pings, and what is between client and server ends requests that are silent
-    /// for long.
+    /// As it is over HTTP requests: there are no pings, and what is between client and server ends requests that are
+    /// silent for long.
     pub(in crate::front) fn over_http(mut self, shared: &Shared) -> Self {
         self.heartbeat = self.heartbeat.without_pings();
         self.max_idle_interval = self.max_idle_interval.min(shared.settings.max_idle_interval);

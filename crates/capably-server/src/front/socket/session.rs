@@ -119,7 +119,8 @@ enum Step {
 }
 
 impl Session {
-    /// Opens the session of a client over a WebSocket. A client that is refused gets the error, and there is no session.
+    /// Opens the session of a client over a WebSocket. A client that is refused gets the error, and there is no
+    /// session.
     pub(in crate::front) async fn over_websocket(
         shared: Arc<Shared>,
         stream: Stream,
@@ -141,8 +142,8 @@ impl Session {
     /// Opens the session of a client.
     ///
     /// # Errors
-    /// The reason why the client is refused: codes 40101, 40142, 40144, 40400 for the credentials; 40003, 40012, 40017, 40102
-    /// for the parameters; 50004 when the server is full.
+    /// The reason why the client is refused: codes 40101, 40142, 40144, 40400 for the credentials; 40003, 40012,
+    /// 40017, 40102 for the parameters; 50004 when the server is full.
     pub(in crate::front) fn open(
         shared: Arc<Shared>,
         carrier: Carrier,

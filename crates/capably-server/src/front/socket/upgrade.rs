@@ -36,8 +36,8 @@ pub(in crate::front) fn accept(
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
-    // A refusal is sent over the WebSocket: browsers hide an HTTP error from a page. Nor can a page set headers on it, so
-    // the credentials are in the query.
+    // A refusal is sent over the WebSocket: browsers hide an HTTP error from a page. Nor can a page set headers on
+    // it, so the credentials are in the query.
     let opening = Opening::read(shared, request, query, credentials::in_query(query));
     Ok((reply, opening))
 }

@@ -68,7 +68,8 @@ impl Answer {
     /// The frames of the next array; `None` at the end of the response.
     ///
     /// # Errors
-    /// 80013 for a response that is no array of frames, or an array that is too large; 80003 when the response breaks off.
+    /// 80013 for a response that is no array of frames, or an array that is too large; 80003 when the response breaks
+    /// off.
     pub(super) fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>>> {
         loop {
             if let Some(line) = self.next_line()? {
