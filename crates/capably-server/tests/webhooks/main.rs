@@ -20,6 +20,7 @@ use capably_server::{
     webhooks::{RequestMode, Rule, Source},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use endpoint::Endpoint;
 use support::{ask, builder, request};
@@ -70,12 +71,15 @@ async fn counts(server: &Server, id: &str) -> Value {
 /// Waits until so many events of a rule were given up, and returns the dead letters.
 async fn dead_letters(server: &Server, id: &str, total: u64) -> Value {
     let path = rule_path(server, &format!("/{id}/deadLetters?limit=1000"));
-    loop {
-        let (_, letters) =
-            ask(server, server.key(), Format::Json, "GET", &path, &Value::Null).await;
-        if letters["total"].as_u64().unwrap() >= total {
-            return letters;
+    let given_up = async {
+        loop {
+            let (_, letters) =
+                ask(server, server.key(), Format::Json, "GET", &path, &Value::Null).await;
+            if letters["total"].as_u64().unwrap() >= total {
+                return letters;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(support::PATIENCE, given_up).await.expect("too few events were given up")
 }
