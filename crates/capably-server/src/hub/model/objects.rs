@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::service::Service;
-use crate::hub::{ObjectView, ViewForm, access::identity::Identity};
+use super::{reads::Reader, service::Service};
+use crate::{
+    engine::{Direction, Kind, Range},
+    hub::{ObjectView, Position, Records, StoredObjects, ViewForm, access::identity::Identity},
+};
 
 impl Service {
     /// The keys of the root map of a channel, with their values as texts. `None` if the channel is not in memory.
@@ -21,5 +24,22 @@ impl Service {
             (name.to_string(), value)
         });
         Some(entries.collect())
+    }
+}
+
+impl Reader<'_> {
+    /// The objects up to `last`, from all their entries.
+    pub(super) fn objects(&self, last: Position) -> StoredObjects {
+        let range = Range {
+            after: Position(0),
+            until: last,
+            kind: Some(Kind::Objects),
+            direction: Direction::Forwards,
+            limit: usize::MAX,
+            max_bytes: usize::MAX,
+        };
+        let entries = self.engine.read(&self.name, &range);
+        let later = Records::read(&self.name, entries).into_proposals();
+        StoredObjects { snapshot: None, later }
     }
 }

@@ -5,7 +5,7 @@ use capably_protocol::Str;
 use super::engine::ModelEngine;
 use crate::{
     engine::{Direction, Entry, Kind, Range},
-    hub::{App, Excerpt, Members, Now, Place, Position, Records, StoredMembers, StoredObjects},
+    hub::{App, Excerpt, Members, Now, Place, Position, Records, StoredMembers},
 };
 
 /// The end of a channel.
@@ -60,20 +60,6 @@ impl Reader<'_> {
         };
         let later = self.records(self.engine.read(&self.name, &range)).into_proposals();
         StoredMembers { snapshot, later }
-    }
-
-    /// The objects up to `last`, from all their entries.
-    pub(in crate::hub) fn objects(&self, last: Position) -> StoredObjects {
-        let range = Range {
-            after: Position(0),
-            until: last,
-            kind: Some(Kind::Objects),
-            direction: Direction::Forwards,
-            limit: usize::MAX,
-            max_bytes: usize::MAX,
-        };
-        let later = self.records(self.engine.read(&self.name, &range)).into_proposals();
-        StoredObjects { snapshot: None, later }
     }
 
     /// A message with its changes and annotations up to a position.
