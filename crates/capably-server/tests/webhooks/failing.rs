@@ -29,7 +29,10 @@ async fn a_failed_request_is_repeated_before_later_events_of_its_channel() {
             let start = data.iter().rposition(|it| it == "0").unwrap();
             let expected: Vec<String> = numbers(0..10).collect();
             assert_eq!(data[start..], expected, "{mode:?} {failure:?}");
-            assert!(endpoint.count() >= 3);
+            // A request that failed may have had all of them: the one that is accepted comes, too.
+            while endpoint.count() < 3 {
+                endpoint.next().await;
+            }
             let counts = counts(&server, "rule").await;
             assert_eq!(counts["deadLetters"], 0);
             server.shutdown().await;
