@@ -65,6 +65,7 @@ pub(crate) fn terminate(child: &Child) {
 }
 
 /// Sends SIGHUP, at which a server reads its certificate again.
+#[cfg(feature = "tls")]
 pub(crate) fn hang_up(child: &Child) {
     signal("-HUP", child.id());
 }
