@@ -122,9 +122,9 @@ of the body with the secret of that key, in base64.
 
 Examples:
   capably rules create http://127.0.0.1:9000/hook --endpoint localhost
-  capably rules create http://127.0.0.1:9000/ --channels '^chat:' --batch --endpoint localhost
-  capably rules create http://127.0.0.1:9000/ --source presence --json --endpoint localhost
-  capably rules create http://127.0.0.1:9000/ --header 'X-Token: secret' --endpoint localhost
+  capably rules create http://127.0.0.1:9000 --channels '^a:' --batch --endpoint localhost
+  capably rules create http://127.0.0.1:9000 --source presence --json --endpoint localhost
+  capably rules create http://127.0.0.1:9000/ --header 'X-Token: abc' --endpoint localhost
   capably rules create --file rule.json --endpoint localhost")]
 struct Create {
     /// URL of the endpoint, with http or https

@@ -217,6 +217,7 @@ in_both_formats! {
         assert_eq!(code(entering.await.unwrap()), 90001);
         assert_eq!(code(attach_first.await.unwrap()), 90001);
         peer.expect_detach("ch").await;
+        peer.send(detached("ch"));
         let channel = client.channels().get("ch");
         let attaching = attaching(&channel);
         peer.expect_attach("ch").await;
