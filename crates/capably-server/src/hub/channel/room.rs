@@ -114,9 +114,7 @@ impl Channels {
 
     fn drop_channel(&mut self, name: &str) {
         if let Some(channel) = self.map.remove(name) {
-            self.forgotten = self.forgotten.max(channel.log.floor());
-            self.events.closed(&channel.name);
-            self.unfollow(&channel);
+            self.left(&channel);
         }
     }
 
@@ -124,14 +122,15 @@ impl Channels {
     pub(crate) fn drop_channels(&mut self, mut is_dropped: impl FnMut(&mut Channel) -> bool) {
         let mut map = std::mem::take(&mut self.map);
         for (_, channel) in map.extract_if(|_, channel| is_dropped(channel)) {
-            self.forgotten = self.forgotten.max(channel.log.floor());
-            self.unfollow(&channel);
+            self.left(&channel);
         }
         self.map = map;
     }
 
     /// A channel has left the memory.
-    fn unfollow(&mut self, channel: &Channel) {
+    fn left(&mut self, channel: &Channel) {
+        self.forgotten = self.forgotten.max(channel.log.floor());
+        self.events.closed(&channel.name);
         if channel.reached().is_some() {
             self.presence.forget_channel(&channel.name);
             self.dropped.push(channel.name.clone());
