@@ -109,8 +109,7 @@ impl Failure {
     }
 }
 
-/// The endpoint of a rule, and its open connections.
-#[derive(Debug)]
+/// The endpoint of a rule, and its open connections. It has no `Debug`: the URL may have secrets.
 pub(super) struct Endpoint {
     outbound: Outbound,
     uri: Uri,
@@ -279,7 +278,6 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An open connection. Dropping it closes it.
-#[derive(Debug)]
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
     task: AbortHandle,

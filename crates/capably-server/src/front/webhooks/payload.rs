@@ -27,8 +27,7 @@ pub(super) struct Origin {
     pub(super) rule: Str,
 }
 
-/// A request before it is sent.
-#[derive(Debug)]
+/// A request before it is sent. It has no `Debug`: the headers of a rule may have secrets.
 pub(super) struct Payload {
     pub(super) body: Vec<u8>,
     pub(super) headers: HeaderMap,
