@@ -206,7 +206,7 @@ impl PushActivation {
     }
 }
 
-/// What can be read.
+/// The queries: they change nothing.
 impl PushActivation {
     /// The bytes to store. They contain secrets.
     pub fn encode(&self) -> Vec<u8> {

@@ -55,7 +55,7 @@ fn left_in(state: ActivationState) -> PushActivation {
     PushActivation::restore(Some(&stored_in(state)), profile())
 }
 
-/// What an earlier process has stored in this state.
+/// The bytes that an earlier process has stored, when its activation was in this state.
 fn stored_in(state: ActivationState) -> Vec<u8> {
     let mut device = LocalDevice { id: "device-0".into(), ..LocalDevice::default() };
     device.device_secret = Some("secret-0".into());

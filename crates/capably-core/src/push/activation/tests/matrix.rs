@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What an event leads to in a state, as the specification says.
+/// The transition that the specification (RSH3) demands for an event in a state.
 #[derive(Debug, PartialEq)]
 enum Expected {
     /// There is no transition: the event waits (RSH4).

@@ -103,7 +103,7 @@ impl World {
         self.activation = PushActivation::restore(Some(&self.stored), profile());
     }
 
-    /// What the request under way does at the service.
+    /// Carries out the request under way at the model of the service.
     fn perform(&mut self) -> Option<PushRequestId> {
         let (id, request, device) = self.under_way.take()?;
         match request {

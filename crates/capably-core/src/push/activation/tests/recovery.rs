@@ -22,7 +22,7 @@ fn every_stored_state_is_a_starting_state() {
         let mut activation = left_in(state);
         assert_eq!(activation.state(), state);
         assert_eq!(activation.encode(), stored_in(state));
-        // Nothing happens before the first event.
+        // A restored activation makes no request before its first event.
         assert_eq!(outputs(&mut activation), []);
         activation.resume();
         let requests: Vec<_> = outputs(&mut activation)
@@ -94,7 +94,7 @@ fn a_client_that_is_identified_in_a_later_process_is_sent_once() {
     }
 }
 
-/// What is stored for an active device, to be changed.
+/// The stored JSON of an active device. Tests damage it.
 fn active() -> Value {
     serde_json::from_slice(&stored_in(ActivationState::WaitingForNewPushDeviceDetails)).unwrap()
 }
