@@ -359,7 +359,7 @@ pub(crate) fn app_id_taken() -> ErrorInfo {
 
 /// A publish that cannot be persisted.
 pub(crate) fn not_stored() -> ErrorInfo {
-    error(50000, 500, "the server cannot write to its storage")
+    error(50000, 500, "the server cannot write to its storage; its log has the reason")
 }
 
 /// The engine does not answer in time.
