@@ -1,13 +1,14 @@
 //! The framing of WebSockets (RFC 6455), as a state machine over bytes.
 //!
 //! A [`Decoder`] takes messages from a buffer, [`write_message`] appends them to one; whoever uses them does the I/O and the
-//! handshake. Both work on buffers that last only as long as bytes are in them: a server with many idle connections needs
+//! HTTP requests of the handshake, whose keys [`accept_key`] answers. Decoder and writers work on buffers that last only as long as bytes are in them: a server with many idle connections needs
 //! no memory for their frames.
 //!
 //! Extensions are not supported. Whether text is UTF-8 is for its reader to check.
 
 mod decode;
 mod encode;
+mod handshake;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use std::fmt;
 pub use self::{
     decode::{Decoder, Event},
     encode::{write_close, write_message, write_ping, write_pong},
+    handshake::accept_key,
 };
 
 /// The longest payload of a PING, a PONG or a close frame (RFC 6455, 5.5).

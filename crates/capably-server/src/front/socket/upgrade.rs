@@ -1,8 +1,7 @@
 //! The request that opens a WebSocket.
 
-use capably_protocol::ErrorInfo;
+use capably_protocol::{ErrorInfo, websocket::accept_key};
 use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::opening::Opening;
 use crate::{
@@ -35,7 +34,7 @@ pub(in crate::front) fn accept(
     let reply = Reply::empty(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key.as_bytes()));
     // A refusal is sent over the WebSocket: browsers hide an HTTP error from a page. Nor can a page set headers on
     // it, so the credentials are in the query.
     let opening = Opening::read(shared, request, query, credentials::in_query(query));

@@ -1,21 +1,25 @@
 //! The opening handshake of a WebSocket.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::pin::pin;
 
-use bytes::BytesMut;
-use capably_protocol::ErrorCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::{
-    client_async,
-    tungstenite::{Error as WsError, client::IntoClientRequest},
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::{Bytes, BytesMut};
+use capably_protocol::{ErrorCode, websocket::accept_key};
+use futures_util::future::{Either, select};
+use http_body_util::Empty;
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    client::conn::http1::{self, Parts},
+    header,
 };
+use hyper_util::rt::TokioIo;
 
 use super::{DialRequest, Io};
-use crate::{Error, Result};
+use crate::{BoxError, Error, Result, random};
+
+/// The largest head of an answer, in bytes.
+const MOST_HEAD: usize = 64 * 1024;
 
 /// Asks the server for a WebSocket on this stream. Returns the stream, and the bytes behind the server's answer that
 /// were read with it: a service may send its first frame at once.
@@ -26,129 +30,191 @@ pub(super) async fn upgrade(
     request: &DialRequest,
     stream: Box<dyn Io>,
 ) -> Result<(Box<dyn Io>, BytesMut)> {
-    let question = request.url().into_client_request().map_err(handshake_failed)?;
-    let recorder = Recorder { stream, read: Vec::new() };
-    let (socket, _) = client_async(question, recorder).await.map_err(handshake_failed)?;
-    let Recorder { stream, read } = socket.into_inner();
-    let unread = BytesMut::from(&read[head_length(&read)..]);
-    Ok((stream, unread))
-}
-
-fn handshake_failed(error: WsError) -> Error {
-    let (status, message) = match &error {
-        WsError::Http(response) => {
-            let status = response.status().as_u16();
-            let message = format!("the server answered the WebSocket request with status {status}");
-            // CloudFront is in front of the service: its refusal is not the service's (RSC15l4).
-            let server = response.headers().get("server");
-            match server.is_some_and(|server| server == "CloudFront") {
-                true => (503, format!("{message}, which comes from CloudFront")),
-                false => (status, message),
-            }
-        }
-        other => (0, format!("the WebSocket handshake failed: {other}")),
-    };
-    Error::new(ErrorCode::CONNECTION_FAILED, status, message).with_source(error)
-}
-
-/// The length of the head of an HTTP response, with the empty line that ends it. A line ends with LF, or with CR LF.
-fn head_length(response: &[u8]) -> usize {
-    let mut at = 0;
-    for line in response.split_inclusive(|byte| *byte == b'\n') {
-        at += line.len();
-        if matches!(line, b"\n" | b"\r\n") {
-            break;
-        }
+    let key = BASE64_STANDARD.encode(random::bytes::<16>()?);
+    let question = question(request, &key).map_err(failed)?;
+    let (response, parts) = exchange(question, stream).await.map_err(failed)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refused(&response));
     }
-    at
+    check(&response, &key)?;
+    let parts = parts.ok_or_else(|| failed("the connection has ended"))?;
+    Ok((parts.io.into_inner(), BytesMut::from(parts.read_buf)))
 }
 
-/// A stream that records the bytes that are read from it. The handshake reads more than its own bytes, and does not
-/// return the others.
-struct Recorder {
+fn question(request: &DialRequest, key: &str) -> Result<Request<Empty<Bytes>>, BoxError> {
+    Ok(Request::get(&request.path)
+        .header(header::HOST, request.authority())
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, key)
+        .body(Empty::new())?)
+}
+
+type Answer = (Response<Incoming>, Option<Parts<TokioIo<Box<dyn Io>>>>);
+
+/// Sends the request, and reads the head of the answer. With it comes the connection, if the server has switched to the
+/// WebSocket.
+async fn exchange(
+    question: Request<Empty<Bytes>>,
     stream: Box<dyn Io>,
-    read: Vec<u8>,
-}
-
-impl AsyncRead for Recorder {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.read.extend_from_slice(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
+) -> Result<Answer, hyper::Error> {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(MOST_HEAD).title_case_headers(true);
+    let (mut requests, connection) = http.handshake(TokioIo::new(stream)).await?;
+    let response = pin!(requests.send_request(question));
+    let connection = pin!(connection.without_shutdown());
+    match select(response, connection).await {
+        Either::Left((response, connection)) => {
+            let response = response?;
+            let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            // A connection that stays with HTTP ends only when its server closes it.
+            let parts = if switched { Some(connection.await?) } else { None };
+            Ok((response, parts))
+        }
+        // The server may have closed the connection behind its answer.
+        Either::Right((connection, response)) => match (response.await, connection) {
+            (Ok(response), connection) => Ok((response, connection.ok())),
+            (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+        },
     }
 }
 
-impl AsyncWrite for Recorder {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
+/// Checks the headers of an answer that accepts the WebSocket (RFC 6455, 4.1).
+fn check(response: &Response<Incoming>, key: &str) -> Result<()> {
+    let header = |name| response.headers().get(name).map_or(&b""[..], |value| value.as_bytes());
+    let names = |name, wanted: &[u8]| {
+        let mut values = header(name).split(|byte| *byte == b',');
+        values.any(|value| value.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    let wrong = if !names(header::UPGRADE, b"websocket") {
+        "Upgrade"
+    } else if !names(header::CONNECTION, b"upgrade") {
+        "Connection"
+    } else if header(header::SEC_WEBSOCKET_ACCEPT) != accept_key(key.as_bytes()).as_bytes() {
+        "Sec-WebSocket-Accept"
+    } else if !header(header::SEC_WEBSOCKET_EXTENSIONS).is_empty() {
+        "Sec-WebSocket-Extensions"
+    } else if !header(header::SEC_WEBSOCKET_PROTOCOL).is_empty() {
+        "Sec-WebSocket-Protocol"
+    } else {
+        return Ok(());
+    };
+    Err(failed(format!("the header {wrong} of the answer is wrong")))
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
+fn failed(error: impl Into<BoxError>) -> Error {
+    let error = error.into();
+    let message = format!("the WebSocket handshake failed: {error}");
+    Error::new(ErrorCode::CONNECTION_FAILED, 0, message).with_source(error)
+}
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+fn refused(response: &Response<Incoming>) -> Error {
+    let status = response.status().as_u16();
+    let message = format!("the server answered the WebSocket request with status {status}");
+    // CloudFront is in front of the service: its refusal is not the service's (RSC15l4).
+    let server = response.headers().get(header::SERVER);
+    let (status, message) = match server.is_some_and(|server| server == "CloudFront") {
+        true => (503, format!("{message}, which comes from CloudFront")),
+        false => (status, message),
+    };
+    Error::new(ErrorCode::CONNECTION_FAILED, status, message)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-    use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
     use super::*;
 
-    #[test]
-    fn a_head_ends_with_its_first_empty_line() {
-        let table: [(&[u8], usize); 6] = [
-            (b"HTTP/1.1 101 x\r\na: b\r\n\r\nrest\r\n\r\n", 24),
-            (b"HTTP/1.1 101 x\na: b\n\nrest", 21),
-            (b"HTTP/1.1 101 x\r\na: b\n\r\n\x82\x00", 23),
-            (b"HTTP/1.1 101 x\r\n\r\n", 18),
-            (b"HTTP/1.1", 8),
-            (b"", 0),
-        ];
-        for (response, length) in table {
-            assert_eq!(head_length(response), length, "{:?}", String::from_utf8_lossy(response));
-        }
-    }
-
-    #[tokio::test]
-    async fn frames_that_arrive_with_the_answer_are_not_lost() {
+    /// Requests a WebSocket from a server that writes the answer, in which `{accept}` is the right key.
+    async fn upgrade_at(answer: &[u8]) -> Result<(Box<dyn Io>, BytesMut)> {
         let (client, mut server) = duplex(4096);
         let request = DialRequest {
             tls: false,
             host: "example.com".to_owned(),
-            port: 80,
+            port: 8080,
             path: "/?key=value".to_owned(),
             max_frame_size: 1024,
-            timeout: std::time::Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
         };
-        let answer = async {
+        let serve = async {
             let mut question = Vec::new();
             while !question.ends_with(b"\r\n\r\n") {
                 question.push(server.read_u8().await.unwrap());
             }
             let question = String::from_utf8(question).unwrap();
-            let key = question.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
-            let accept = derive_accept_key(key.unwrap().as_bytes());
-            let head = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            );
-            server.write_all(&[head.as_bytes(), b"\x82\x02hi"].concat()).await.unwrap();
+            assert!(question.starts_with("GET /?key=value HTTP/1.1\r\n"), "{question}");
+            assert!(question.contains("\r\nHost: example.com:8080\r\n"), "{question}");
+            let key = question.lines().find_map(|line| line.strip_prefix("Sec-Websocket-Key: "));
+            let accept = accept_key(key.unwrap().as_bytes());
+            let answer = String::from_utf8_lossy(answer).replace("{accept}", &accept);
+            server.write_all(answer.as_bytes()).await.unwrap();
+            server
         };
-        let (upgraded, ()) = tokio::join!(upgrade(&request, Box::new(client)), answer);
-        assert_eq!(upgraded.map(|(_, unread)| unread).unwrap(), &b"\x82\x02hi"[..]);
+        // The server keeps its side open until the client has decided.
+        let (upgraded, _server) = tokio::join!(upgrade(&request, Box::new(client)), serve);
+        upgraded
+    }
+
+    const HEAD: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: keep-alive, Upgrade\r\n\
+        Upgrade: WebSocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n";
+
+    #[tokio::test]
+    async fn frames_that_arrive_with_the_answer_are_not_lost() {
+        let upgraded = upgrade_at(&[HEAD.as_bytes(), b"\x02\x02hi"].concat()).await;
+        assert_eq!(upgraded.map(|(_, unread)| unread).unwrap(), &b"\x02\x02hi"[..]);
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_stream_is_whole() {
+        let (mut stream, unread) = upgrade_at(HEAD.as_bytes()).await.unwrap();
+        assert!(unread.is_empty());
+        // The server has dropped its side: the stream ends, and nothing else is on it.
+        let mut rest = Vec::new();
+        assert_eq!(stream.read_to_end(&mut rest).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_a_wrong_header_is_refused() {
+        for (right, wrong, header) in [
+            ("Upgrade: WebSocket", "Upgrade: h2c", "Upgrade"),
+            ("keep-alive, Upgrade", "keep-alive", "Connection"),
+            ("{accept}", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "Sec-WebSocket-Accept"),
+            ("Upgrade: W", "Sec-WebSocket-Extensions: x\r\nUpgrade: W", "Sec-WebSocket-Extensions"),
+            ("Upgrade: W", "Sec-WebSocket-Protocol: x\r\nUpgrade: W", "Sec-WebSocket-Protocol"),
+        ] {
+            let head = HEAD.replacen(right, wrong, 1);
+            assert_ne!(head, HEAD);
+            let error = upgrade_at(head.as_bytes()).await.map(drop).unwrap_err();
+            assert_eq!((error.code().0, error.status().unwrap_or(0)), (80000, 0), "{error}");
+            assert!(error.to_string().contains(&format!("header {header} ")), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_the_status_of_the_answer() {
+        for (answer, status, text) in [
+            ("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno", 401, "with status 401"),
+            ("HTTP/1.1 400 No\r\nServer: CloudFront\r\n\r\n", 503, "comes from CloudFront"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", 200, "with status 200"),
+            ("SMTP, surely\r\n\r\n", 0, "handshake failed"),
+        ] {
+            let error = upgrade_at(answer.as_bytes()).await.map(drop).unwrap_err();
+            assert_eq!((error.code().0, error.status().unwrap_or(0)), (80000, status), "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_without_an_end_is_refused() {
+        let endless = format!("HTTP/1.1 101 x\r\nx: {}", "y".repeat(2 * MOST_HEAD));
+        let (client, mut server) = duplex(4096);
+        let question = Request::get("/").body(Empty::new()).unwrap();
+        let writes = async { server.write_all(endless.as_bytes()).await };
+        let (answer, _) = tokio::join!(exchange(question, Box::new(client)), writes);
+        assert!(answer.is_err());
     }
 }
