@@ -7,8 +7,8 @@ COPY . .
 # The caches make a second build fast. The program is copied out of them, as they are no part of the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --locked --release --package capably-cli \
-    && cp target/release/capably /usr/local/bin/capably
+    cargo build --locked --profile dist --package capably-cli \
+    && cp target/dist/capably /usr/local/bin/capably
 
 FROM debian:bookworm-slim
 # wget is for the health check. CA certificates are for brokers with TLS.
