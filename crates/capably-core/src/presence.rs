@@ -224,6 +224,7 @@ impl Presence {
                 connection_id: connection.cloned(),
                 ..item.clone()
             };
+            self.own.acknowledged(&message);
             self.receive_own(&message, connection);
         }
     }

@@ -72,6 +72,9 @@ pub(crate) struct User {
     /// The channels that were not opened since the process recovered its connection. The members of the earlier process stay
     /// until the first attachment ends.
     recovers: [bool; 2],
+    /// The channels that the earlier process was detaching, as far as it knew. The recovery key does not name them, so members
+    /// stay until this process has detached the channel.
+    pub(crate) abandoned: [bool; 2],
     /// The serials of the last acknowledged message of each channel: acknowledgements are in the order of the calls.
     last_acknowledged: [Option<(u64, Str)>; 2],
 }
@@ -156,6 +159,7 @@ impl User {
             garbles: false,
             wants: false,
             recovers: [false; 2],
+            abandoned: [false; 2],
             last_acknowledged: [None, None],
         }
     }
@@ -213,7 +217,7 @@ impl User {
         if let Some(core) = &mut self.core {
             core.open_channel(id, Str::from_static(CHANNELS[index]), options);
         }
-        let is_uncertain = std::mem::take(&mut self.recovers[index]);
+        let is_uncertain = std::mem::take(&mut self.recovers[index]) || self.abandoned[index];
         self.channels[index] = Some(Channel {
             id,
             state: ChannelState::Initialized,
@@ -429,6 +433,13 @@ impl World {
         let own = &mut self.users[user];
         let Some(core) = &own.core else { return };
         let key = if recovers { core.recovery_key() } else { None };
+        let was_detaching = |channel: &Option<Channel>| {
+            channel.as_ref().is_some_and(|channel| channel.state == ChannelState::Detaching)
+        };
+        let recovers = key.is_some();
+        let earlier = (own.channels.iter().map(was_detaching)).zip(own.abandoned);
+        let abandoned: Vec<bool> =
+            earlier.map(|(now, before)| recovers && (now || before)).collect();
         let attached: Vec<usize> = (0..CHANNELS.len())
             .filter(|index| {
                 let channel = own.channels[*index].as_ref();
@@ -440,6 +451,7 @@ impl World {
         let (seed, at) = (self.script_seed, self.now.steady);
         let own = &mut self.users[user];
         own.start(seed, key, at);
+        own.abandoned.copy_from_slice(&abandoned);
         let is_wanted = own.wants;
         for index in attached {
             let own = &mut self.users[user];

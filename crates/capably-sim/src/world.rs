@@ -27,6 +27,9 @@ const REMAIN: Duration = Duration::from_secs(5);
 /// The longest silence of the server. It pings three times as often.
 const IDLE: Duration = Duration::from_secs(6);
 
+/// How long the server lets an ATTACH wait for its engine: less than its client waits for the answer.
+const ATTACH_WAIT: Duration = Duration::from_secs(3);
+
 /// A step of a slow reader comes to an end after so many reads.
 const SLOW_STEPS: u32 = 20;
 
@@ -136,6 +139,8 @@ pub(crate) struct World {
     works: bool,
     stalled_until: Duration,
     refusals: (usize, bool),
+    /// Whether the engine has refused an entry in an earlier life or in this one.
+    has_refused: bool,
     /// How often the clock of the server went forward by more than the time for which an engine remembers ids.
     leaps: usize,
     links: BTreeMap<u64, Link>,
@@ -172,6 +177,7 @@ impl World {
             works: false,
             stalled_until: Duration::ZERO,
             refusals: (0, false),
+            has_refused: false,
             leaps: 0,
             links: BTreeMap::new(),
             next_link: 1,
@@ -364,6 +370,7 @@ impl World {
         if refusals > 0 {
             let count = count.min(refusals);
             self.refusals.0 -= count;
+            self.has_refused = true;
             return self.serve(|service, now| service.refuse(count, stored, now));
         }
         self.serve(|service, now| service.commit(count, now));
@@ -390,6 +397,13 @@ impl World {
         }
     }
 
+    /// Whether a publish may be stored before one of an earlier call. An engine has refused the earlier one and stored the
+    /// later one, and the server has crashed before its answers arrived: the client sends both again, and the service knows
+    /// the id of the later one.
+    pub(crate) fn may_swap(&self) -> bool {
+        self.has_refused && self.lives > 1
+    }
+
     fn start_server(&mut self) {
         if self.service.is_some() {
             return;
@@ -401,6 +415,7 @@ impl World {
             max_idle_interval: IDLE,
             entries: self.setup.entries,
             queue: self.setup.queue,
+            attach_wait: ATTACH_WAIT,
         };
         // Without an engine, the serials of a life follow the clock, and are after those of the life before.
         self.service = Some(Service::start(&limits, self.engine.take(), self.lives, self.now));

@@ -11,12 +11,52 @@ use super::newness;
 #[derive(Debug, Default)]
 pub(crate) struct LocalMembers {
     members: BTreeMap<Str, PresenceMessage>,
+    acknowledged: Option<Acknowledged>,
+}
+
+/// What the service has acknowledged of the messages that this client has sent on a connection. The messages come back, and
+/// may come again with a rewind or a replay. Then they are no news: each was applied when it was acknowledged.
+#[derive(Debug)]
+struct Acknowledged {
+    connection: Str,
+    /// The serial of the first one. Messages before it may be of an earlier client, whose connection this one recovered.
+    first: u64,
+    /// The place of the last LEAVE.
+    left: Option<(u64, u64)>,
 }
 
 impl LocalMembers {
+    /// A message of the current connection is acknowledged.
+    pub(super) fn acknowledged(&mut self, message: &PresenceMessage) {
+        let Some(place) = newness::place(message) else { return };
+        let Some(connection) = &message.connection_id else { return };
+        let known = self.acknowledged.take().filter(|known| known.connection == *connection);
+        let mut known = known.unwrap_or_else(|| Acknowledged {
+            connection: connection.clone(),
+            first: place.0,
+            left: None,
+        });
+        if message.action == Some(PresenceAction::Leave) {
+            known.left = Some(place);
+        }
+        self.acknowledged = Some(known);
+    }
+
+    /// Whether a message comes from before an acknowledged LEAVE, perhaps of its member.
+    fn is_before_a_leave(&self, message: &PresenceMessage) -> bool {
+        self.acknowledged.as_ref().is_some_and(|known| {
+            message.connection_id.as_ref() == Some(&known.connection)
+                && newness::place(message)
+                    .is_some_and(|place| place.0 >= known.first && Some(place) < known.left)
+        })
+    }
+
     /// Applies an ENTER, UPDATE or PRESENT of the current connection (RTP17b).
     pub(super) fn put(&mut self, message: PresenceMessage) {
         let Some(client_id) = message.client_id.clone() else { return };
+        if self.is_before_a_leave(&message) {
+            return;
+        }
         if self.get(&client_id).is_none_or(|existing| supersedes(&message, existing)) {
             let message = PresenceMessage { action: Some(PresenceAction::Present), ..message };
             self.members.insert(client_id, message);

@@ -31,7 +31,7 @@ impl World {
             }
             Event::Channel(id, change) => {
                 let calls = own.presence_calls(id);
-                let Some((_, channel)) = own.channel_of(id) else { return };
+                let Some((index, channel)) = own.channel_of(id) else { return };
                 let previous = std::mem::replace(&mut channel.state, change.current);
                 match (previous, change.current) {
                     (_, ChannelState::Detached | ChannelState::Failed) => {
@@ -55,6 +55,9 @@ impl World {
                 }
                 if change.reason.as_ref().is_some_and(|reason| reason.code.0 == 91004) {
                     channel.own.iter_mut().for_each(|own| own.is_uncertain = true);
+                }
+                if (previous, change.current) == (ChannelState::Detaching, ChannelState::Detached) {
+                    own.abandoned[index] = false;
                 }
             }
             Event::Gap(id, gap) => {
@@ -133,7 +136,7 @@ impl World {
     }
 
     pub(super) fn done(&mut self, user: UserId, op: OpId, result: Result<Outcome, ErrorInfo>) {
-        let lives = self.forgetful_lives();
+        let (lives, may_swap) = (self.forgetful_lives(), self.may_swap());
         let own = &mut self.users[user];
         let Some(known) = own.ops.remove(&op) else {
             return self.fail(Failure::new("ended", format!("{}: {op:?} ends twice", USERS[user])));
@@ -152,7 +155,8 @@ impl World {
                         }
                         let own = &mut self.users[user];
                         let last = &mut own.last_acknowledged[channel];
-                        if let Some((earlier, at)) = last
+                        if !may_swap
+                            && let Some((earlier, at)) = last
                             && *earlier < number
                             && *serial < *at
                         {

@@ -75,6 +75,38 @@ fn the_newer_message_counts() {
     }
 }
 
+// Spec: RTP17b
+#[test]
+fn a_message_from_before_an_acknowledged_leave_does_not_come_back() {
+    let mut map = LocalMembers::default();
+    let sent = |map: &mut LocalMembers, message: PresenceMessage| {
+        map.acknowledged(&message);
+        match message.action {
+            Some(Leave) => drop(map.remove(&message)),
+            _ => map.put(message),
+        }
+    };
+    sent(&mut map, message(Enter, "user-1", "conn-1:3:0", "gone"));
+    sent(&mut map, message(Enter, "user-2", "conn-1:3:1", "stays"));
+    sent(&mut map, message(Leave, "user-1", "conn-1:4:0", ""));
+    map.put(message(Enter, "user-1", "conn-1:3:0", "gone"));
+    map.put(message(Enter, "user-2", "conn-1:3:1", "stays"));
+    assert_eq!(members(&map), [("user-2", Present, "stays")]);
+    // Later messages count, and so do those of an earlier client on the connection, and of another connection.
+    map.put(message(Present, "user-3", "conn-1:2:9", "earlier client"));
+    map.put(message(Enter, "user-1", "conn-1:4:1", "back"));
+    map.put(message(Enter, "user-4", "conn-2:0:0", "elsewhere"));
+    let rest = [("user-3", Present, "earlier client"), ("user-4", Present, "elsewhere")];
+    assert_eq!(
+        members(&map),
+        [[("user-1", Present, "back"), ("user-2", Present, "stays")], rest].concat()
+    );
+    // Serials begin again on another connection.
+    sent(&mut map, message(Leave, "user-4", "conn-2:1:0", ""));
+    map.put(message(Enter, "user-4", "conn-1:0:0", "of another connection"));
+    assert_eq!(map.get("user-4").unwrap().connection_id.as_deref(), Some("conn-1"));
+}
+
 // Spec: RTP17
 #[test]
 fn an_older_message_does_not_count() {

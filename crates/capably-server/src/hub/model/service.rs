@@ -66,6 +66,8 @@ pub struct Limits {
     pub entries: usize,
     /// The most bytes that wait for a client.
     pub queue: usize,
+    /// How long an ATTACH waits for the engine. It is refused then: its client is about to send another.
+    pub attach_wait: Duration,
 }
 
 /// An entry with messages that the service has committed.
@@ -120,6 +122,7 @@ pub struct Service {
     pub(super) links: BTreeMap<u64, Link>,
     queue_limit: usize,
     max_idle_interval: Duration,
+    attach_wait: Duration,
     /// Entries on their way to the engine.
     appends: VecDeque<(Ticket, Append)>,
     pub(super) works: VecDeque<Work>,
@@ -142,6 +145,8 @@ pub(super) struct Link {
     inbox: Vec<ClientFrame>,
     fault: Option<Fault>,
     pub(super) waiting: Option<Waiting>,
+    /// Since when the frames of the inbox have waited.
+    waiting_since: Option<Duration>,
     outbox: Vec<Bytes>,
     bytes: usize,
     /// The transport closes after the outbox.
@@ -214,6 +219,7 @@ impl Service {
             links: BTreeMap::new(),
             queue_limit: limits.queue,
             max_idle_interval: limits.max_idle_interval,
+            attach_wait: limits.attach_wait,
             appends: VecDeque::new(),
             works: VecDeque::new(),
             resumable: VecDeque::new(),
@@ -354,12 +360,14 @@ impl Service {
             need = Some(Need::Settled);
         }
         if let Some(need) = need {
+            own.waiting_since.get_or_insert(now.steady);
             own.waiting = Some(match need {
                 Need::Settled => Waiting::Settled,
                 _ => Waiting::Work,
             });
             return self.want(link, need);
         }
+        own.waiting_since = None;
         match own.fault.take() {
             Some(Fault::Frame(refusal)) => {
                 self.input(|app, outputs| app.refuse(transport, refusal, now.into(), outputs));
@@ -409,12 +417,19 @@ impl Service {
 
     /// The time at which something is due.
     pub fn next_timeout(&self) -> Option<Duration> {
-        self.app.next_timeout()
+        let attaches = self.links.values().filter_map(|own| own.attach_due(self.attach_wait));
+        self.app.next_timeout().into_iter().chain(attaches).min()
     }
 
     /// Does everything that is due.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.input(|app, outputs| app.handle_timeout(now.into(), outputs));
+        let wait = self.attach_wait;
+        let is_due = |own: &Link| own.attach_due(wait).is_some_and(|due| due <= now.steady);
+        let due = self.links.iter().filter(|(_, own)| is_due(own)).map(|(link, _)| *link);
+        for link in due.collect::<Vec<_>>() {
+            self.dispatch(link, Some(error::unavailable()), now);
+        }
     }
 
     /// The number of entries on their way to the engine.
@@ -620,12 +635,19 @@ impl Service {
 }
 
 impl Link {
+    /// The time at which the ATTACH that waits is refused, if one is the first frame of the inbox.
+    fn attach_due(&self, wait: Duration) -> Option<Duration> {
+        let is_attach = matches!(self.inbox.first(), Some(ClientFrame::Attach(_)));
+        self.waiting_since.filter(|_| is_attach && self.waiting.is_some()).map(|since| since + wait)
+    }
+
     fn new(format: Format) -> Self {
         Self {
             format,
             inbox: Vec::new(),
             fault: None,
             waiting: None,
+            waiting_since: None,
             outbox: Vec::new(),
             bytes: 0,
             closing: false,
