@@ -63,7 +63,7 @@ impl Tls {
             .expect("ring's provider has suites for the default protocol versions")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { current, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 

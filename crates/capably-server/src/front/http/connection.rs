@@ -1,29 +1,30 @@
-//! HTTP/1.1 on one connection, until it ends or becomes a WebSocket.
+//! HTTP on one connection, in the version that the client uses, until it ends or becomes a WebSocket.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper::{Request, body::Incoming};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
-use super::{reply::Response, stalled::Stalled};
+use super::{
+    http1, http2,
+    preface::{self, Version},
+    reply::Response,
+    stalled::Stalled,
+};
 use crate::service::Stop;
 
 /// How long the head of a request may take to arrive. An idle connection is closed after the same time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client may read nothing of a response.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Largest head of a request, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// Answers requests.
 pub(crate) trait Handle: Sync {
@@ -31,7 +32,7 @@ pub(crate) trait Handle: Sync {
     type Upgrade: Send;
 
     /// Answers one request. Without a response, the connection is closed. To upgrade the connection after the
-    /// response, the handler puts a value into `upgrade`.
+    /// response, the handler puts a value into `upgrade`: only HTTP/1.1 has upgrades.
     fn handle(
         &self,
         request: Request<Incoming>,
@@ -50,54 +51,36 @@ pub(crate) struct Upgraded<S, U> {
 /// Serves HTTP until the connection ends or is upgraded.
 pub(crate) async fn serve_http<S, H>(
     stream: S,
-    mut stop: Stop,
+    stop: Stop,
     handler: &H,
 ) -> Option<Upgraded<S, H::Upgrade>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handle,
 {
-    let slot: Mutex<Option<H::Upgrade>> = Mutex::new(None);
-    let (stream, already_read) = {
-        let service = service_fn(|request| {
-            let slot = &slot;
-            Box::pin(async move {
-                let mut upgrade = None;
-                let response = handler.handle(request, &mut upgrade).await;
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
-                response.ok_or(Unanswered)
-            })
-        });
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(Stalled::new(stream, STALL_TIMEOUT)), service);
-        let mut stopping = pin!(stop.requested());
-        let mut is_stopping = false;
-        // hyper's own upgrade would hide the TCP stream behind a box with dynamic calls.
-        let served = poll_fn(|cx| {
-            if !is_stopping && stopping.as_mut().poll(cx).is_ready() {
-                is_stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            connection.poll_without_shutdown(cx)
-        })
-        .await;
-        if let Err(problem) = served {
-            tracing::debug!(%problem, "HTTP connection ended");
-            return None;
-        }
-        let http1::Parts { io, read_buf, .. } = connection.into_parts();
-        (io.into_inner().into_inner(), read_buf)
+    let mut stopping = stop.clone();
+    let recognized = tokio::select! {
+        recognized = timeout(HEADER_TIMEOUT, preface::recognize(stream)) => recognized,
+        () = stopping.requested() => return None,
     };
-    let upgrade = slot.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-    Some(Upgraded { stream, already_read, upgrade })
+    let Ok(Ok((version, stream))) = recognized else {
+        tracing::debug!("a connection ended without a request");
+        return None;
+    };
+    let stream = Stalled::new(stream, STALL_TIMEOUT);
+    match version {
+        Version::Http1 => http1::serve(stream, stop, handler).await,
+        Version::Http2 => {
+            // Boxed: it is large, and few connections are HTTP/2.
+            Box::pin(http2::serve(stream, stop, handler)).await;
+            None
+        }
+    }
 }
 
-/// The handler gave no response. hyper closes the connection on an error of its service.
+/// The handler gave no response.
 #[derive(Debug)]
-struct Unanswered;
+pub(super) struct Unanswered;
 
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

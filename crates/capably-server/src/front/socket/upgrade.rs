@@ -1,7 +1,7 @@
 //! The request that opens a WebSocket.
 
 use capably_protocol::{ErrorInfo, websocket::accept_key};
-use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
+use hyper::{HeaderMap, StatusCode, Version, header, http::request::Parts};
 
 use super::opening::Opening;
 use crate::{
@@ -21,6 +21,9 @@ pub(in crate::front) fn accept(
     request: &Parts,
     query: &Query,
 ) -> Result<(Reply, Opening), ErrorInfo> {
+    if request.version == Version::HTTP_2 {
+        return Err(error::bad_request("a WebSocket needs HTTP/1.1: this connection is HTTP/2"));
+    }
     let has = |name, token: &str| header_has_token(&request.headers, name, token);
     let key = request.headers.get(header::SEC_WEBSOCKET_KEY);
     let (true, true, Some(key)) =
