@@ -178,11 +178,7 @@ fn certified(
     key: &[u8],
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|why| TlsError::Certificate(why.to_string()))?;
-    if chain.is_empty() {
-        return Err(TlsError::Certificate("it has no section CERTIFICATE".to_owned()));
-    }
+    let chain = read_certificates(certificates)?;
     // Without the text of the parser: it could quote the key.
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
     let key = provider.key_provider.load_private_key(key).map_err(|_| TlsError::Key)?;
@@ -192,6 +188,19 @@ fn certified(
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch),
         Err(why) => Err(TlsError::Certificate(why.to_string())),
     }
+}
+
+/// The certificates in a PEM, of which there is at least one.
+///
+/// # Errors
+/// [`TlsError::Certificate`].
+pub(crate) fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let read = read.map_err(|why| TlsError::Certificate(why.to_string()))?;
+    if read.is_empty() {
+        return Err(TlsError::Certificate("it has no section CERTIFICATE".to_owned()));
+    }
+    Ok(read)
 }
 
 /// Why a certificate cannot be used.

@@ -344,6 +344,17 @@ impl Builder {
         self
     }
 
+    /// Webhooks trust these certificates, in PEM, besides the roots of the web: for endpoints with a certificate of a private
+    /// authority. May be called more than once.
+    ///
+    /// # Errors
+    /// [`TlsError::Certificate`](crate::TlsError::Certificate) when the PEM has no certificate, or one that cannot be a root.
+    #[cfg(feature = "tls")]
+    pub fn webhook_root(mut self, pem: impl AsRef<[u8]>) -> Result<Self, crate::TlsError> {
+        self.webhooks.outbound.roots.add(pem.as_ref())?;
+        Ok(self)
+    }
+
     /// How much may wait for the endpoint of each rule: at most `events` events, and about `bytes` bytes; 50,000 and 32 MiB by
     /// default. Beyond that, the oldest events become dead letters (70003).
     pub fn webhook_queue(mut self, events: usize, bytes: usize) -> Self {

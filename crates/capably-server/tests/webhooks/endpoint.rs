@@ -11,12 +11,13 @@ use std::{
 use capably_protocol::{Format, Limits, codec};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::support::PATIENCE;
 
@@ -77,6 +78,7 @@ pub(super) enum Reaction {
 
 pub(super) struct Endpoint {
     address: SocketAddr,
+    scheme: &'static str,
     received: mpsc::UnboundedReceiver<Received>,
     count: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
@@ -97,10 +99,25 @@ impl Endpoint {
         Self::on(listener, react)
     }
 
+    /// An endpoint that accepts everything, over TLS.
+    pub(super) async fn with_tls(acceptor: TlsAcceptor) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(Some(acceptor), listener, |_, _| Reaction::Status(200))
+    }
+
     pub(super) fn on(
         listener: TcpListener,
         react: impl Fn(usize, &Received) -> Reaction + Send + Sync + 'static,
     ) -> Self {
+        Self::over(None, listener, react)
+    }
+
+    fn over(
+        tls: Option<TlsAcceptor>,
+        listener: TcpListener,
+        react: impl Fn(usize, &Received) -> Reaction + Send + Sync + 'static,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let address = listener.local_addr().unwrap();
         let (sender, received) = mpsc::unbounded_channel();
         let (count, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -114,16 +131,28 @@ impl Endpoint {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 let (react, sender, count) =
                     (Arc::clone(&react), sender.clone(), Arc::clone(&counted));
+                let tls = tls.clone();
                 sockets.spawn(async move {
-                    let _ = serve(socket, &*react, &sender, &count).await;
+                    let _ = match tls {
+                        None => serve(socket, &*react, &sender, &count).await,
+                        Some(tls) => match tls.accept(socket).await {
+                            Ok(socket) => serve(socket, &*react, &sender, &count).await,
+                            Err(refused) => Err(refused),
+                        },
+                    };
                 });
             }
         });
-        Self { address, received, count, connections, _tasks: tasks }
+        Self { address, scheme, received, count, connections, _tasks: tasks }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}/hook?a=b", self.address)
+        format!("{}://{}/hook?a=b", self.scheme, self.address)
+    }
+
+    /// The URL with another host.
+    pub(super) fn url_at(&self, host: &str) -> String {
+        format!("{}://{host}:{}/hook", self.scheme, self.address.port())
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -156,8 +185,8 @@ impl Endpoint {
     }
 }
 
-async fn serve(
-    mut socket: TcpStream,
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: S,
     react: &(dyn Fn(usize, &Received) -> Reaction + Send + Sync),
     sender: &mpsc::UnboundedSender<Received>,
     count: &AtomicUsize,
@@ -198,7 +227,10 @@ async fn serve(
     }
 }
 
-async fn read(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Received>> {
+async fn read<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<Option<Received>> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;

@@ -11,6 +11,7 @@ mod restart;
 mod rules;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 
 use std::time::Duration;
 

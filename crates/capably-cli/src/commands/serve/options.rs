@@ -158,12 +158,24 @@ pub(super) struct Webhooks {
     /// Let webhooks call private addresses; without it, they call public ones, and from a loopback address loopback ones
     #[arg(long)]
     allow_private_webhooks: bool,
+
+    /// PEM file with roots that webhooks trust besides the usual ones, for endpoints with https
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE")]
+    webhook_ca: Option<PathBuf>,
 }
 
 impl Webhooks {
     /// Reads the rules.
     pub(super) fn apply(&self, builder: Builder) -> Result<Builder, Failure> {
         let builder = builder.allow_private_webhooks(self.allow_private_webhooks);
+        #[cfg(feature = "tls")]
+        let builder = match &self.webhook_ca {
+            Some(path) => builder
+                .webhook_root(read_file(path)?)
+                .map_err(|error| Failure::usage(format!("the file of --webhook-ca: {error}")))?,
+            None => builder,
+        };
         let Some(path) = &self.rules else { return Ok(builder) };
         let text = String::from_utf8(read_file(path)?)
             .map_err(|_| Failure::usage("the file of --rules is not UTF-8"))?;

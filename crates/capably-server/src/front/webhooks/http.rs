@@ -1,7 +1,5 @@
 //! The HTTP client of webhooks: dials allowed addresses only, follows no redirect, and reads little of an answer.
 
-#[cfg(feature = "tls")]
-use std::sync::Arc;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},
@@ -42,9 +40,8 @@ pub(crate) struct Outbound {
     pub(crate) allowed: Allowed,
     /// The longest time of a request until its status.
     pub(crate) timeout: Duration,
-    /// Made when it is first used.
     #[cfg(feature = "tls")]
-    tls: Arc<std::sync::OnceLock<Arc<rustls::ClientConfig>>>,
+    pub(crate) roots: super::tls::Roots,
 }
 
 impl Outbound {
@@ -53,7 +50,7 @@ impl Outbound {
             allowed,
             timeout,
             #[cfg(feature = "tls")]
-            tls: Arc::default(),
+            roots: Default::default(),
         }
     }
 
@@ -68,15 +65,6 @@ impl Outbound {
             }
             Ok(_) | Err(_) => Ok(()),
         }
-    }
-
-    #[cfg(feature = "tls")]
-    fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Failure> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config));
-        }
-        let config = web_tls().map_err(Failure::unreachable)?;
-        Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
 }
 
@@ -230,9 +218,11 @@ impl Endpoint {
         let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|_| {
             Failure::unreachable(format!("{host} is not a name that TLS can check"))
         })?;
-        let connector = tokio_rustls::TlsConnector::from(self.outbound.tls()?);
+        let config = self.outbound.roots.config().map_err(Failure::unreachable)?;
+        let connector = tokio_rustls::TlsConnector::from(config);
         let stream = connector.connect(name, socket).await;
-        let stream = stream.map_err(|problem| Failure::unreachable(format!("TLS: {problem}")))?;
+        let stream =
+            stream.map_err(|problem| Failure::unreachable(super::tls::explain(&problem)))?;
         Ok(Box::new(stream))
     }
 
@@ -287,19 +277,4 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// The configuration of TLS with the roots of the web.
-///
-/// # Errors
-/// The provider has no protocol version of TLS.
-#[cfg(feature = "tls")]
-fn web_tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

@@ -10,6 +10,8 @@ mod keeper;
 mod payload;
 mod queue;
 mod rule;
+#[cfg(feature = "tls")]
+mod tls;
 mod worker;
 mod writer;
 
