@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use capably::{ClientOptions, ErrorCode, Realtime, Rest, realtime::ConnectionState};
+use capably::{
+    ClientOptions, ErrorCode, Realtime, Rest, realtime::ConnectionState, transport::Transport,
+};
 use capably_server::{Server, Tls};
 use tokio::time::timeout;
 
@@ -60,6 +62,46 @@ async fn a_service_with_an_unknown_root_or_another_name_is_refused() {
         };
         let reason = timeout(PATIENCE, refused).await.expect("no answer");
         assert!(reason.message.contains("TLS"), "{reason}");
+    }
+}
+
+/// A self-signed certificate of `localhost` that has expired.
+fn expired() -> Tls {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    Tls::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn every_way_to_the_service_names_what_is_wrong_with_a_certificate() {
+    let valid = Tls::self_signed(["localhost"]).unwrap();
+    for (tls, endpoint, is_trusted, problem) in [
+        (&expired(), "localhost", true, "certificate expired"),
+        (&valid, "127.0.0.1", true, "not valid for name"),
+        (&valid, "localhost", false, "UnknownIssuer"),
+    ] {
+        let server = Server::builder().tls(tls).start().await.unwrap();
+        for binary in [false, true] {
+            let mut options = options(&server, endpoint).use_binary_protocol(binary);
+            if is_trusted {
+                options = options.root_certificate(tls.certificate_pem());
+            }
+            let rest = Rest::new(options.clone()).unwrap();
+            let mut errors = vec![rest.time().await.unwrap_err()];
+            errors.push(rest.channels().get("a").publish("n", "1").await.unwrap_err());
+            for transport in [Transport::WebSocket, Transport::Comet] {
+                let connecting = Realtime::connect(options.clone().transports([transport]));
+                let refused = timeout(PATIENCE, connecting).await.expect("no answer");
+                errors.push(refused.unwrap_err());
+            }
+            for error in errors {
+                assert_eq!(error.code(), ErrorCode::CONNECTION_FAILED, "{error}");
+                assert!(error.message().contains(problem), "{problem}: {error}");
+            }
+        }
     }
 }
 

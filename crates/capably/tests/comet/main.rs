@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod between;
 mod hostile;
+mod middlebox;
 
 use std::{
     net::SocketAddr,
