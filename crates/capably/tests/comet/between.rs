@@ -154,7 +154,18 @@ async fn a_client_that_comes_into_such_a_network_resumes_by_polling() {
             let message = timeout(PATIENCE, messages.next()).await.expect("it is lost").unwrap();
             assert_eq!(message.data.as_str(), Some(&*number.to_string()));
         }
-        assert_eq!(middlebox.count("stream=false"), 1);
+        assert_eq!((middlebox.count("stream=true"), middlebox.count("stream=false")), (2, 1));
+        // From then on it does not wait for a stream again.
+        middlebox.cut();
+        let connected = async {
+            while changes.next().await.unwrap().current != ConnectionState::Connected {}
+        };
+        timeout(PATIENCE, connected).await.expect("the client comes back again");
+        publisher.publish("n", "21").await.unwrap();
+        let message = timeout(PATIENCE, messages.next()).await.expect("it is lost").unwrap();
+        assert_eq!(message.data.as_str(), Some("21"));
+        assert_eq!(client.connection().id(), id);
+        assert_eq!((middlebox.count("stream=true"), middlebox.count("stream=false")), (2, 2));
         client.close().await;
         other.close().await;
     }
