@@ -23,6 +23,8 @@
 //! - connections with resume and recovery, heartbeats, attaching with modes and rewind;
 //! - channel names with a qualifier: `[?rewind=1]name`, and `[filter=…]name` for the messages that match an expression;
 //! - the occupancy of a channel, as messages `[meta]occupancy` to attachments with the parameter `occupancy`;
+//! - metachannels: `[meta]channel.lifecycle`, `[meta]connection.lifecycle`, `[meta]stats:minute`, `[meta]log` and
+//!   `[meta]log:push`;
 //! - publishing with acknowledgements over WebSockets, and over REST as JSON, MessagePack or a form; idempotent
 //!   publishing, batches;
 //! - ephemeral messages (`extras.ephemeral`, or the publish parameter `ephemeral=true`): they are delivered, but not
@@ -83,7 +85,12 @@
 //! The expression of a filter is JMESPath over `name` and `headers`. It has at most 2,048 bytes and 100 operators, and must
 //! take little work; other expressions are refused with 40010. With a filter, a client can receive messages and read
 //! history, and nothing else: its only mode is `subscribe`. It needs a capability with a qualifier, such as `[*]*`.
-//! Metachannels (`[meta]…`) are refused with 40021.
+//!
+//! # Metachannels
+//!
+//! The server publishes on a metachannel while a client at any node is attached to it. The capability must have the qualifier,
+//! as `{"[meta]*":["subscribe"]}`. Clients can receive the events and read their history, and nothing else (40160). Other names
+//! `[meta]…` are refused with 40021.
 //!
 //! # Other differences from the service
 //!

@@ -2,16 +2,23 @@
 
 use capably_protocol::{ErrorInfo, Str};
 
-use super::error;
+use super::{
+    error,
+    metachannel::{META, Metachannel},
+};
 
 /// The channel that a name denotes: the name itself, or the part after a qualifier with parameters.
 ///
 /// # Errors
-/// Code 40010 for an invalid name, 40021 for a metachannel, 40000 for a name with a filter: a client can only attach
-/// such a channel and read its history.
+/// Code 40010 for an invalid name, 40021 for an unknown metachannel, 40160 for a known one, 40000 for a name with a filter:
+/// a client can only attach such channels and read their history.
 pub(crate) fn plain(name: &str) -> Result<&str, ErrorInfo> {
     let Some(Qualified { qualifier, name, .. }) = split(name)? else { return Ok(name) };
-    if qualifier.is_empty() { Ok(name) } else { Err(error::filtered()) }
+    match qualifier {
+        "" => Ok(name),
+        METACHANNEL => Err(error::metachannel()),
+        _ => Err(error::filtered()),
+    }
 }
 
 /// As [`plain`], for a name that outlives the call.
@@ -23,9 +30,12 @@ pub(crate) fn plain_str(name: &Str) -> Result<Str, ErrorInfo> {
 /// The qualifier of a filter, before the encoded expression.
 pub(crate) const FILTER: &str = "filter=";
 
+/// The qualifier of a metachannel.
+pub(crate) const METACHANNEL: &str = "meta";
+
 /// The parts of a name with a qualifier.
 pub(crate) struct Qualified<'a> {
-    /// `filter=…`, or empty.
+    /// `filter=…`, [`METACHANNEL`], or empty.
     pub(crate) qualifier: &'a str,
     /// The part after the question mark.
     pub(crate) params: &'a str,
@@ -35,7 +45,7 @@ pub(crate) struct Qualified<'a> {
 /// Checks a name, and splits it if it has a qualifier.
 ///
 /// # Errors
-/// Code 40010 for an invalid name, 40021 for a metachannel.
+/// Code 40010 for an invalid name, 40021 for a metachannel that the server does not have.
 pub(crate) fn split(name: &str) -> Result<Option<Qualified<'_>>, ErrorInfo> {
     let Some(rest) = name.strip_prefix('[') else {
         check(name)?;
@@ -47,7 +57,10 @@ pub(crate) fn split(name: &str) -> Result<Option<Qualified<'_>>, ErrorInfo> {
     check(name)?;
     let (qualifier, params) = qualifier.split_once('?').unwrap_or((qualifier, ""));
     match qualifier {
-        "meta" => Err(error::not_supported("metachannels are")),
+        METACHANNEL if Metachannel::of(&format!("{META}{name}")).is_none() => {
+            Err(error::unknown_metachannel())
+        }
+        METACHANNEL => Ok(Some(Qualified { qualifier, params, name })),
         "" if params.is_empty() => Err(error::bad_channel_name("its qualifier is empty")),
         _ if qualifier.is_empty() || qualifier.starts_with(FILTER) => {
             Ok(Some(Qualified { qualifier, params, name }))

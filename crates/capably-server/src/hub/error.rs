@@ -2,6 +2,7 @@
 
 use capably_protocol::{DecodeError, ErrorCode, ErrorInfo, Str};
 
+use super::metachannel::Metachannel;
 use crate::engine::EngineError;
 
 fn error(code: u32, status: u16, message: impl Into<Str>) -> ErrorInfo {
@@ -74,6 +75,21 @@ pub(crate) fn filtered() -> ErrorInfo {
     )
 }
 
+/// A metachannel that the server does not publish on.
+pub(crate) fn unknown_metachannel() -> ErrorInfo {
+    let message = format!("this server's metachannels are {}", Metachannel::names());
+    error(40021, 400, message)
+}
+
+/// An operation that a metachannel does not support.
+pub(crate) fn metachannel() -> ErrorInfo {
+    error(
+        40160,
+        401,
+        "only the server publishes on a metachannel: clients receive its events and read its history",
+    )
+}
+
 /// A change without the serial of its message.
 pub(crate) fn serial_missing() -> ErrorInfo {
     bad_parameter("a change of a message needs the message's `serial`")
@@ -113,11 +129,6 @@ pub(crate) fn batch_failed() -> ErrorInfo {
     error(40020, 400, "not every part of the batch succeeded: see `batchResponse`")
 }
 
-/// A feature that the server does not support yet.
-pub(crate) fn not_supported(what: &str) -> ErrorInfo {
-    error(40021, 400, format!("{what} not supported yet by this server"))
-}
-
 /// Message ids that break the rules of idempotent publishing (RSL1k).
 pub(crate) fn bad_message_ids() -> ErrorInfo {
     error(40031, 400, "the ids of messages published together must be `base:0`, `base:1` and so on")
@@ -140,7 +151,7 @@ pub(crate) fn unknown_rule() -> ErrorInfo {
 
 /// A rule that is part of the server's configuration.
 pub(crate) fn given_rule() -> ErrorInfo {
-    bad_request("the server was started with this rule: remove it there")
+    bad_request("the server was started with this rule: change or remove it there")
 }
 
 /// More rules for webhooks than an app may have.

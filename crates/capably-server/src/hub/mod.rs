@@ -14,6 +14,7 @@ pub(crate) mod error;
 mod ids;
 mod log;
 mod message;
+mod metachannel;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod model;
 mod objects;
@@ -68,6 +69,7 @@ pub(crate) use self::{
         ephemeral,
         publish::{Accepted, Published},
     },
+    metachannel::is_metachannel,
     objects::{
         ChannelObjects, NewObjects, ObjectView, RestOperation, SnapshotDraft, SnapshotPart,
         ViewForm,

@@ -141,6 +141,21 @@ impl Rule {
         Ok(rule)
     }
 
+    /// The rule with the fields of a patch in place of its own: a JSON Merge Patch (RFC 7396) of the rule's JSON. A `null` sets
+    /// a field to its default.
+    ///
+    /// # Errors
+    /// The first field that is not valid, also for another `id`.
+    pub(crate) fn patched(&self, patch: JsonObject) -> Result<Self, RuleError> {
+        let is_other = |id: &Value| id.as_str() != self.id.as_deref();
+        if patch.get("id").is_some_and(is_other) {
+            return Err(RuleError::new("the `id` of a rule cannot be changed"));
+        }
+        let mut rule = Value::Object(self.to_object());
+        merge(&mut rule, Value::Object(patch));
+        Self::from_value(rule)
+    }
+
     /// The rule as JSON.
     pub(crate) fn to_object(&self) -> JsonObject {
         let wire = Wire {
@@ -175,6 +190,21 @@ impl Rule {
     }
 }
 
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(object), Value::Object(patch)) => {
+            for (name, value) in patch {
+                if value.is_null() {
+                    object.remove(&name);
+                } else {
+                    merge(object.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -199,6 +229,32 @@ mod tests {
         });
         let rule = Rule::from_value(value.clone()).unwrap();
         assert_eq!(Value::Object(rule.to_object()), value);
+    }
+
+    #[test]
+    fn a_patch_replaces_the_fields_that_it_has() {
+        let rule = Rule::new(Source::Message, "http://a/").id("a").header("X-A", "b");
+        let rule = rule.signing_key_id("key").channel_filter("^a");
+        let patch = |patch: Value| rule.patched(patch.as_object().cloned().unwrap());
+        assert_eq!(patch(json!({})).unwrap().to_object(), rule.to_object());
+        let patched = patch(json!({
+            "id": "a",
+            "status": "disabled",
+            "source": {"channelFilter": null},
+            "target": {"url": "http://b/", "signingKeyId": null, "headers": []},
+        }));
+        let expected = Rule::new(Source::Message, "http://b/").id("a").enabled(false);
+        assert_eq!(patched.unwrap().to_object(), expected.to_object());
+        for (wrong, field) in [
+            (json!({"id": "b"}), "id"),
+            (json!({"source": null}), "source"),
+            (json!({"source": {"type": "channel.any"}}), "source.type"),
+            (json!({"target": {"url": "ftp://a"}}), "target.url"),
+            (json!({"requestMode": "many"}), "requestMode"),
+        ] {
+            let error = patch(wrong).unwrap_err().to_string();
+            assert!(error.contains(field), "{field}: {error}");
+        }
     }
 
     #[test]

@@ -55,6 +55,87 @@ async fn a_rule_is_created_listed_read_and_deleted() {
     }
 }
 
+/// Publishes messages together.
+async fn publish_together(server: &Server, channel: &str, data: &[&str]) {
+    let target = format!("/channels/{channel}/messages");
+    let messages: Vec<_> = data.iter().map(|data| json!({"data": data})).collect();
+    assert_eq!(request(server, "POST", &target, &json!(messages)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_rule_is_updated_and_what_waits_is_sent_as_it_says_now() {
+    for format in FORMATS {
+        let mut failing = Endpoint::with(|_, _| endpoint::Reaction::Status(500)).await;
+        let mut working = Endpoint::new().await;
+        // A repetition would come long after the update.
+        let server = builder().webhook_retry_unit(Duration::from_secs(60)).start().await.unwrap();
+        let ask = async |method: &str, rest: &str, body: &Value| {
+            ask(&server, server.key(), format, method, &rule_path(&server, rest), body).await
+        };
+        let (_, created) = ask("POST", "", &rule(&failing.url())).await;
+        let path = format!("/{}", created["id"].as_str().unwrap());
+        publish_together(&server, "ab", &["x", "y"]).await;
+        assert_eq!(failing.next().await.data(), ["x"]);
+        let to_batch = json!({"requestMode": "batch", "target": {"url": working.url()}});
+        let (answer, updated) = ask("PATCH", &path, &to_batch).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(working.next().await.data(), ["x", "y"]);
+        for field in ["id", "created", "source", "status"] {
+            assert_eq!(updated[field], created[field], "{field}");
+        }
+        assert!(updated["modified"].as_u64() >= created["created"].as_u64());
+        assert_eq!(updated["target"]["url"], working.url());
+        assert_eq!(updated["target"]["format"], "json", "what the patch does not name stays");
+
+        let to_failing = json!({"target": {"url": failing.url()}});
+        assert_eq!(ask("PATCH", &path, &to_failing).await.0.status, 200);
+        publish_together(&server, "ab", &["z", "w"]).await;
+        assert_eq!(failing.next().await.data(), ["z", "w"]);
+        let to_single = json!({"requestMode": "single", "target": {"url": working.url()}});
+        assert_eq!(ask("PATCH", &path, &to_single).await.0.status, 200);
+        for data in ["z", "w"] {
+            assert_eq!(working.next().await.data(), [data]);
+        }
+
+        let off = json!({"status": "disabled"});
+        assert_eq!(ask("PATCH", &path, &off).await.1["status"], "disabled");
+        publish_together(&server, "ab", &["unreported"]).await;
+        let on = json!({"status": "enabled", "source": {"channelFilter": "^c"}});
+        let (_, updated) = ask("PATCH", &path, &on).await;
+        assert_eq!(updated["source"], json!({"channelFilter": "^c", "type": "channel.message"}));
+        publish_together(&server, "ab", &["unreported"]).await;
+        publish_together(&server, "cd", &["last"]).await;
+        assert_eq!(working.next().await.data(), ["last"]);
+        assert_eq!(ask("GET", &path, &Value::Null).await.1["delivery"]["waiting"], 0);
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_is_not_valid_changes_nothing() {
+    let server = start([]).await;
+    for format in FORMATS {
+        let ask = async |method: &str, rest: &str, body: &Value| {
+            ask(&server, server.key(), format, method, &rule_path(&server, rest), body).await
+        };
+        let (_, created) = ask("POST", "", &rule("http://127.0.0.1:1/")).await;
+        let path = format!("/{}", created["id"].as_str().unwrap());
+        for (patch, code) in [
+            (json!({"id": "other"}), 40000),
+            (json!({"ruleType": "amqp"}), 40000),
+            (json!({"target": {"url": "http://10.0.0.1/"}}), 40000),
+            (json!({"target": null}), 40000),
+            (json!({"target": {"signingKeyId": "nokey"}}), 40400),
+        ] {
+            let refused = ask("PATCH", &path, &patch).await;
+            assert_eq!(refused.1["error"]["code"], code, "{patch}");
+        }
+        assert_eq!(ask("GET", &path, &Value::Null).await.1, created);
+        let unknown = ask("PATCH", "/unknown", &json!({"status": "disabled"})).await;
+        assert_eq!(refusal(&unknown), (404, 40400));
+    }
+}
+
 #[tokio::test]
 async fn the_nodes_of_a_cluster_have_the_same_rules_and_deliver_each_message_once() {
     let mut endpoint = Endpoint::new().await;
@@ -86,6 +167,15 @@ async fn the_nodes_of_a_cluster_have_the_same_rules_and_deliver_each_message_onc
     publish(&second, "alone", ["alone".to_owned()]).await;
     assert_eq!(endpoint.next().await.data(), ["alone"]);
     let one = format!("{path}/{id}");
+    let patch = json!({"source": {"channelFilter": "^b"}});
+    let (answer, updated) = ask(&second, first.key(), Format::Json, "PATCH", &one, &patch).await;
+    assert_eq!(answer.status, 200);
+    for server in [&first, &second] {
+        let read = ask(server, first.key(), Format::Json, "GET", &one, &Value::Null).await.1;
+        for field in ["source", "created", "modified"] {
+            assert_eq!(read[field], updated[field], "{field}");
+        }
+    }
     let (answer, _) = ask(&second, first.key(), Format::Json, "DELETE", &one, &Value::Null).await;
     assert_eq!(answer.status, 204);
     for server in [&first, &second] {
@@ -137,12 +227,16 @@ async fn rules_need_a_key_of_the_app_with_every_right() {
         ("GET", ""),
         ("POST", ""),
         ("GET", "/x"),
+        ("PATCH", "/x"),
         ("DELETE", "/x"),
         ("GET", "/x/deadLetters"),
         ("DELETE", "/x/deadLetters"),
     ] {
         let path = format!("/apps/{id}/rules{rest}");
-        let body = if method == "POST" { rule("http://127.0.0.1:1/") } else { Value::Null };
+        let body = match method {
+            "POST" | "PATCH" => rule("http://127.0.0.1:1/"),
+            _ => Value::Null,
+        };
         let weak = ask(&server, &keys[1], Format::Json, method, &path, &body).await;
         assert_eq!(refusal(&weak), (401, 40160), "{method} {rest}");
         let other = ask(&server, server.key(), Format::Json, method, &path, &body).await;
@@ -177,12 +271,14 @@ async fn an_app_is_not_created_with_a_rule_that_is_refused() {
 }
 
 #[tokio::test]
-async fn a_rule_of_the_start_cannot_be_deleted_and_a_wrong_one_stops_the_start() {
+async fn a_rule_of_the_start_cannot_be_changed_and_a_wrong_one_stops_the_start() {
     let endpoint = Endpoint::new().await;
     let server = start([messages(&endpoint)]).await;
     let path = rule_path(&server, "/rule");
-    let refused = ask(&server, server.key(), Format::Json, "DELETE", &path, &Value::Null).await;
-    assert_eq!(refusal(&refused), (400, 40000));
+    for (method, body) in [("DELETE", Value::Null), ("PATCH", json!({"status": "disabled"}))] {
+        let refused = ask(&server, server.key(), Format::Json, method, &path, &body).await;
+        assert_eq!(refusal(&refused), (400, 40000));
+    }
     let wrong = [
         Rule::new(Source::Message, "ftp://a"),
         Rule::new(Source::Message, "http://10.0.0.1/"),

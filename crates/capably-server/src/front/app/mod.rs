@@ -152,7 +152,7 @@ impl AppHandle {
             crowded: None,
             armed: None,
         };
-        Arc::new_cyclic(|me| Self {
+        let app = Arc::new_cyclic(|me| Self {
             log,
             loads: Mutex::default(),
             revoking: tokio::sync::Mutex::default(),
@@ -167,7 +167,10 @@ impl AppHandle {
             me: Weak::clone(me),
             apps,
             rearm,
-        })
+        });
+        let me = Arc::downgrade(&app);
+        app.webhooks.set_failures(me);
+        app
     }
 
     pub(super) fn id(&self) -> &str {
@@ -298,7 +301,9 @@ impl AppHandle {
         self.unfollow_dropped(state);
         if state.hub.is_observed() {
             // Under the lock, so that each channel's events stay in their order.
-            self.webhooks.push(&state.hub.take_events(self.clock.now()));
+            let now = self.clock.now();
+            let events = state.input(|hub, outputs| hub.take_events(now, outputs));
+            self.webhooks.push(&events);
         }
         let appends = unlocked.carry_out(state);
         if let Some(log) = &self.log {
@@ -338,9 +343,9 @@ impl AppHandle {
         if let Err(error) = &result {
             tracing::debug!(code = error.code.0, "cannot publish a push delivery");
         }
-        if let Some(device_id) = &delivery.device_id {
-            self.with(|hub, _| hub.pushed(device_id, result));
-        }
+        self.with(|hub, outputs| {
+            hub.pushed(delivery.device_id.as_ref(), result, delivery.now, outputs);
+        });
     }
 
     /// Stops following the channels that have left the memory. Under the lock: the channel may be loaded again at once.

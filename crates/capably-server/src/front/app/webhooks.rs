@@ -1,9 +1,9 @@
 //! The rules of an app in the engine, and events that an earlier server has not delivered.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use capably_protocol::{ErrorInfo, Millis, Str};
+use capably_protocol::{ErrorInfo, JsonObject, Millis, Str};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ use crate::{
     engine::{Bucket, Direction, Fact, Range},
     front::{
         random,
-        webhooks::{Addition, DELIVERED, HOOKED, RULES},
+        webhooks::{Addition, DELIVERED, Failures, HOOKED, RULES},
     },
-    hub::{Position, error},
+    hub::{Position, auth::Key, error},
     webhooks::Rule,
 };
 
@@ -29,7 +29,19 @@ const ID_LEN: usize = 6;
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredRule {
     created: Millis,
+    /// The time of the last update. Rules of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    modified: Option<Millis>,
     rule: Value,
+}
+
+impl StoredRule {
+    /// # Errors
+    /// Code 50000 when it cannot be encoded.
+    fn encode(rule: &Rule, created: Millis, modified: Option<Millis>) -> Result<Bytes, ErrorInfo> {
+        let stored = Self { created, modified, rule: Value::Object(rule.to_object()) };
+        serde_json::to_vec(&stored).map(Bytes::from).map_err(|_| error::not_stored())
+    }
 }
 
 /// What is stored of the webhooks of an app.
@@ -62,6 +74,13 @@ impl StoredWebhooks {
     }
 }
 
+impl Failures for AppHandle {
+    fn gave_up(&self, rule: &str, events: usize, problem: &ErrorInfo) {
+        let now = self.clock.now();
+        self.with(|hub, outputs| hub.webhook_failed(rule, events, problem, now, outputs));
+    }
+}
+
 impl AppHandle {
     /// Adds a rule, and stores it. Returns its description.
     ///
@@ -71,12 +90,10 @@ impl AppHandle {
     pub(in crate::front) async fn create_rule(&self, rule: Rule) -> Result<Value, ErrorInfo> {
         let id = random::text(ID_LEN).map_err(|_| error::not_stored())?;
         let created = self.clock.now().wall;
-        let addition = self.addition(id.clone(), rule, created, None, false)?;
+        let addition = self.addition(id.clone(), rule, (created, created), None, false)?;
         let turn = self.take_turn().await?;
         self.webhooks.admit(&addition.rule)?;
-        let rule = Value::Object(addition.rule.to_object());
-        let value = serde_json::to_vec(&StoredRule { created, rule });
-        let value = Bytes::from(value.map_err(|_| error::not_stored())?);
+        let value = StoredRule::encode(&addition.rule, created, None)?;
         let (key, new) = (self.webhooks.key(RULES, &id), id.clone());
         turn.finish(async move |app| {
             let mut facts = vec![(key, Some(value))];
@@ -88,17 +105,44 @@ impl AppHandle {
         self.webhooks.describe(&id).ok_or_else(error::unknown_app)
     }
 
+    /// Changes fields of a rule, and stores it. Returns its description.
+    ///
+    /// # Errors
+    /// Code 40400 for an unknown rule or key, 40000 for a field that is not valid and for a rule that the server was started
+    /// with; 50003 and 50000 for the engine.
+    pub(in crate::front) async fn update_rule(
+        &self,
+        id: &str,
+        patch: JsonObject,
+    ) -> Result<Value, ErrorInfo> {
+        let turn = self.take_turn().await?;
+        self.require_own_rule(id)?;
+        let (rule, created) =
+            self.webhooks.rule_and_creation(id).ok_or_else(error::unknown_rule)?;
+        let rule = rule.patched(patch)?;
+        self.webhooks.check_address(&rule)?;
+        let key = self.signing_key(&rule)?;
+        let modified = self.clock.now().wall;
+        let value = StoredRule::encode(&rule, created, Some(modified))?;
+        let fact = (self.webhooks.key(RULES, id), Some(value));
+        let updated = id.to_owned();
+        turn.finish(async move |app| {
+            app.set_facts(Bucket::Apps, vec![fact]).await?;
+            app.webhooks.update(&updated, rule, key, modified)?;
+            app.observe();
+            Ok(())
+        })
+        .await?;
+        self.webhooks.describe(id).ok_or_else(error::unknown_rule)
+    }
+
     /// Removes a rule.
     ///
     /// # Errors
     /// Code 40400 when there is none, 40000 for one that the server was started with; 50003 and 50000 for the engine.
     pub(in crate::front) async fn delete_rule(&self, id: &str) -> Result<(), ErrorInfo> {
         let turn = self.take_turn().await?;
-        match self.webhooks.is_given(id) {
-            None => return Err(error::unknown_rule()),
-            Some(true) => return Err(error::given_rule()),
-            Some(false) => {}
-        }
+        self.require_own_rule(id)?;
         let id = id.to_owned();
         turn.finish(async move |app| {
             let keys = [RULES, DELIVERED].map(|kind| (app.webhooks.key(kind, &id), None));
@@ -109,16 +153,22 @@ impl AppHandle {
         .await
     }
 
-    /// Another node has added or removed a rule.
+    /// # Errors
+    /// Code 40400 for an unknown rule, 40000 for one that the server was started with.
+    fn require_own_rule(&self, id: &str) -> Result<(), ErrorInfo> {
+        match self.webhooks.is_given(id) {
+            None => Err(error::unknown_rule()),
+            Some(true) => Err(error::given_rule()),
+            Some(false) => Ok(()),
+        }
+    }
+
+    /// Another node has added, updated or removed a rule.
     pub(in crate::front) fn apply_webhook_fact(&self, key: &str, value: Option<Bytes>) {
         let Some(id) = key.strip_prefix(&self.id).and_then(|key| key.strip_prefix(RULES)) else {
             return;
         };
         let Some(value) = value else { return self.remove_rule(id) };
-        // This node may have added it itself: what waits for its endpoint must stay.
-        if self.webhooks.is_given(id).is_some() {
-            return;
-        }
         let mut stored = StoredWebhooks::default();
         stored.read(&self.id, &Fact { key: key.to_owned(), value });
         self.restore_rules(&stored);
@@ -139,16 +189,30 @@ impl AppHandle {
             let id = rule.id.clone().unwrap_or_else(|| format!("start-{}", index + 1));
             let delivered = stored.delivered.get(&id).copied();
             self.webhooks.admit(&rule)?;
-            self.add_rule(self.addition(id, rule, now, delivered, true)?)?;
+            self.add_rule(self.addition(id, rule, (now, now), delivered, true)?)?;
         }
         Ok(())
     }
 
     fn restore_rules(&self, stored: &StoredWebhooks) {
-        for (id, StoredRule { created, rule }) in &stored.rules {
+        for (id, StoredRule { created, modified, rule }) in &stored.rules {
             let delivered = stored.delivered.get(id).copied();
             let added = Rule::from_value(rule.clone()).map_err(ErrorInfo::from).and_then(|rule| {
-                self.add_rule(self.addition(id.clone(), rule, *created, delivered, false)?)
+                let modified = modified.unwrap_or(*created);
+                // This node may have added it itself: what waits for its endpoint must stay.
+                match self.webhooks.is_given(id) {
+                    None => {
+                        let times = (*created, modified);
+                        self.add_rule(self.addition(id.clone(), rule, times, delivered, false)?)
+                    }
+                    Some(true) => Ok(()),
+                    Some(false) => {
+                        let key = self.signing_key(&rule)?;
+                        self.webhooks.update(id, rule, key, modified)?;
+                        self.observe();
+                        Ok(())
+                    }
+                }
             });
             if let Err(problem) = added {
                 let reason = &*problem.message;
@@ -206,14 +270,22 @@ impl AppHandle {
         &self,
         id: String,
         rule: Rule,
-        created: Millis,
+        (created, modified): (Millis, Millis),
         delivered: Option<Position>,
         is_given: bool,
     ) -> Result<Addition, ErrorInfo> {
         rule.check()?;
+        let key = self.signing_key(&rule)?;
+        Ok(Addition { id, rule, key, created, modified, delivered, is_given })
+    }
+
+    /// The key that signs the requests of a rule.
+    ///
+    /// # Errors
+    /// Code 40400 for an unknown key.
+    fn signing_key(&self, rule: &Rule) -> Result<Option<Arc<Key>>, ErrorInfo> {
         let signing_key = |id: &String| self.with(|hub, _| hub.signing_key(id));
-        let key = rule.signing_key_id.as_ref().map(signing_key).transpose()?;
-        Ok(Addition { id, rule, key, created, delivered, is_given })
+        rule.signing_key_id.as_ref().map(signing_key).transpose()
     }
 
     fn add_rule(&self, addition: Addition) -> Result<(), ErrorInfo> {

@@ -1,15 +1,13 @@
 //! The channels of an app, and the status of each.
 
-use std::collections::BTreeMap;
-
 use capably_protocol::ErrorInfo;
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{call::Call, page};
 use crate::{
     front::{app::AppHandle, http::reply::Reply},
-    hub::{Occupancy, auth::Identity, error},
+    hub::{auth::Identity, error},
 };
 
 /// `GET /channels`: the channels in use. With `by=id` the items are names, otherwise details.
@@ -29,7 +27,7 @@ pub(super) async fn list(
     let items: Vec<_> = found
         .items
         .iter()
-        .map(|(name, it)| if names_only { json!(&**name) } else { details(name, it) })
+        .map(|(name, it)| if names_only { json!(&**name) } else { it.details(name, true) })
         .collect();
     Ok(call.link_pages(call.reply(StatusCode::OK, &items), &query, found.next.as_deref()))
 }
@@ -42,15 +40,5 @@ pub(super) async fn status(
     channel: &str,
 ) -> Result<Reply, ErrorInfo> {
     let occupancy = app.with(|hub, _| hub.occupancy(identity, channel))?;
-    Ok(call.reply(StatusCode::OK, &details(channel, &occupancy)))
-}
-
-/// The details of a channel (CHD).
-fn details(channel: &str, occupancy: &Occupancy) -> Value {
-    let metrics = BTreeMap::from(occupancy.metrics());
-    json!({
-        "channelId": channel,
-        "name": channel,
-        "status": { "isActive": true, "occupancy": { "metrics": metrics } },
-    })
+    Ok(call.reply(StatusCode::OK, &occupancy.details(channel, true)))
 }

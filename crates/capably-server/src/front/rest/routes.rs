@@ -67,6 +67,7 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         GET    ["apps", id, "rules"]                                    own       rules::list(id);
         POST   ["apps", id, "rules"]                                    own       rules::create(id);
         GET    ["apps", id, "rules", rule]                              own       rules::get(id, rule);
+        PATCH  ["apps", id, "rules", rule]                              own       rules::update(id, rule);
         DELETE ["apps", id, "rules", rule]                              own       rules::delete(id, rule);
         GET    ["apps", id, "rules", rule, "deadLetters"]               own       rules::dead_letters(id, rule);
         DELETE ["apps", id, "rules", rule, "deadLetters"]               own       rules::clear_dead_letters(id, rule);

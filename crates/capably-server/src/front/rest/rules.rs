@@ -40,6 +40,17 @@ pub(super) async fn get(call: &Call<'_>, app_id: &str, id: &str) -> Result<Reply
     Ok(call.reply(StatusCode::OK, &rule))
 }
 
+/// `PATCH /apps/{id}/rules/{rule}`.
+///
+/// # Errors
+/// Code 40400 for an unknown rule or `signingKeyId`, 40000 for a field that is not valid and for a rule that the server was
+/// started with.
+pub(super) async fn update(call: &Call<'_>, app_id: &str, id: &str) -> Result<Reply, ErrorInfo> {
+    let app = access::administrator(call, app_id, DOING)?;
+    let patch = call.decode_object()?;
+    Ok(call.reply(StatusCode::OK, &app.update_rule(id, patch).await?))
+}
+
 /// `DELETE /apps/{id}/rules/{rule}`.
 ///
 /// # Errors

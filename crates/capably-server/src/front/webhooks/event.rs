@@ -120,6 +120,32 @@ impl Event {
         }
     }
 
+    /// The event as requests of this mode have it: one for each item, or as it is.
+    pub(super) fn into_mode(self, mode: RequestMode) -> Vec<Self> {
+        let (entry, items) = match &self.report {
+            Report::Messages(entry, items) | Report::Presence(entry, items) => (entry, *items),
+            Report::Opened(_) | Report::Closed | Report::Occupancy(_) => return vec![self],
+        };
+        let count = entry.count();
+        if mode == RequestMode::Batch || items != Items::All || count == 0 {
+            return vec![self];
+        }
+        let one = |index| {
+            let (entry, items) = (Arc::clone(entry), Items::One(index));
+            let serial = entry.position().message_serial(index);
+            let size = OVERHEAD + entry.size() / count;
+            let report = match &self.report {
+                Report::Presence(..) => Report::Presence(entry, items),
+                Report::Messages(..)
+                | Report::Opened(_)
+                | Report::Closed
+                | Report::Occupancy(_) => Report::Messages(entry, items),
+            };
+            Self { report, serial, size, ..self.clone() }
+        };
+        (0..count).map(one).collect()
+    }
+
     /// The messages, with all their fields.
     pub(super) fn messages(&self) -> Vec<Message> {
         match &self.report {

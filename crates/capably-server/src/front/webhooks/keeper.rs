@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Webhooks;
 use crate::{
     engine::{Append, Bucket, Engine, EngineError, Kind, Position},
-    hub::{ChannelEvent, Ticket},
+    hub::{ChannelEvent, Ticket, is_metachannel},
 };
 
 /// The keys of facts with rules: the app, this, and the id.
@@ -54,7 +54,8 @@ impl Webhooks {
         let mut facts = Facts::new();
         for (_, append) in appends {
             let name = &*append.channel.name;
-            if !matches!(append.kind, Kind::Messages | Kind::Change | Kind::Presence) {
+            let is_reported = matches!(append.kind, Kind::Messages | Kind::Change | Kind::Presence);
+            if !is_reported || is_metachannel(name) {
                 continue;
             }
             if let Some(last) = hooked.get_mut(name) {

@@ -17,8 +17,9 @@ mod writer;
 
 use std::{
     collections::HashMap,
+    fmt::Debug,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -59,6 +60,12 @@ impl Default for Defaults {
     }
 }
 
+/// Receives the failures of rules.
+pub(super) trait Failures: Debug + Send + Sync {
+    /// No request delivers so many events of a rule.
+    fn gave_up(&self, rule: &str, events: usize, problem: &ErrorInfo);
+}
+
 /// The webhooks of an app.
 #[derive(Debug)]
 pub(super) struct Webhooks {
@@ -73,6 +80,7 @@ pub(super) struct Webhooks {
     /// The channels whose names the engine has stored, and when each last had an entry.
     hooked: Mutex<HashMap<Str, Instant>>,
     keeper: Mutex<Option<AbortHandle>>,
+    failures: OnceLock<Weak<dyn Failures>>,
     me: Weak<Webhooks>,
 }
 
@@ -84,6 +92,8 @@ pub(super) struct Addition {
     /// The key that signs requests.
     pub(super) key: Option<Arc<Key>>,
     pub(super) created: Millis,
+    /// The time of the last update, in ms since the epoch.
+    pub(super) modified: Millis,
     /// The position up to which its events were delivered. `None` for a rule that begins now.
     pub(super) delivered: Option<Position>,
     /// Whether the server was started with the rule.
@@ -106,6 +116,7 @@ impl Webhooks {
             is_active: AtomicBool::new(false),
             hooked: Mutex::default(),
             keeper: Mutex::default(),
+            failures: OnceLock::new(),
             me: Weak::clone(me),
         })
     }
@@ -113,6 +124,18 @@ impl Webhooks {
     /// The clock of the app.
     pub(super) fn clock(&self) -> &Arc<Clock> {
         &self.clock
+    }
+
+    /// Sets who is told of failures, once.
+    pub(super) fn set_failures(&self, failures: Weak<dyn Failures>) {
+        // The app sets it when it is made.
+        let _ = self.failures.set(failures);
+    }
+
+    fn gave_up(&self, rule: &str, events: usize, problem: &ErrorInfo) {
+        if let Some(failures) = self.failures.get().and_then(Weak::upgrade) {
+            failures.gave_up(rule, events, problem);
+        }
     }
 
     /// Whether there are rules.
@@ -140,6 +163,14 @@ impl Webhooks {
         if count >= MAX_RULES {
             return Err(error::too_many_rules(MAX_RULES));
         }
+        self.check_address(rule)
+    }
+
+    /// Checks whether the server may call the address of a rule, if the URL has it.
+    ///
+    /// # Errors
+    /// Code 40000 for one that it may not call.
+    pub(super) fn check_address(&self, rule: &Rule) -> Result<(), ErrorInfo> {
         self.defaults.outbound.check(&rule.uri()?).map_err(error::bad_request)
     }
 
@@ -148,10 +179,12 @@ impl Webhooks {
     /// # Errors
     /// Code 40000 with the first field that is not valid.
     pub(super) fn add(&self, addition: Addition) -> Result<(), ErrorInfo> {
-        let Addition { id, rule, key, created, delivered, is_given } = addition;
+        let Addition { id, rule, key, created, modified, delivered, is_given } = addition;
         let (begin, is_stored) = (delivered.unwrap_or_else(|| self.now()), delivered.is_some());
         let app = self.app.clone();
-        let new = NewRule { app, id, rule, key, created, begin, is_stored, is_given };
+        let webhooks = Weak::clone(&self.me);
+        let new =
+            NewRule { app, id, rule, key, created, modified, begin, is_stored, is_given, webhooks };
         let rule = RunningRule::start(new, &self.defaults, Arc::clone(&self.clock))?;
         let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         rules.retain(|other| other.state.id() != rule.state.id());
@@ -160,6 +193,26 @@ impl Webhooks {
         drop(rules);
         self.start_keeper();
         Ok(())
+    }
+
+    /// Replaces the fields of a rule. What waits for its endpoint, and its counts, stay.
+    ///
+    /// # Errors
+    /// Code 40400 for an unknown rule, 40000 with the first field that is not valid.
+    pub(super) fn update(
+        &self,
+        id: &str,
+        rule: Rule,
+        key: Option<Arc<Key>>,
+        modified: Millis,
+    ) -> Result<(), ErrorInfo> {
+        let known = self.rule(id).ok_or_else(error::unknown_rule)?;
+        Ok(known.state.update(rule, key, modified, &self.defaults.outbound)?)
+    }
+
+    /// The fields of a rule, and the time of its creation.
+    pub(super) fn rule_and_creation(&self, id: &str) -> Option<(Rule, Millis)> {
+        self.rule(id).map(|rule| (rule.state.rule(), rule.state.created()))
     }
 
     /// Removes a rule. What waits for its endpoint is dropped.

@@ -64,6 +64,8 @@ pub(super) struct Taken {
 #[derive(Debug)]
 pub(super) struct Queue {
     mode: RequestMode,
+    /// The mode that is used once no request is under way.
+    new_mode: Option<RequestMode>,
     bounds: Bounds,
     lanes: HashMap<Str, Lane>,
     /// The lanes that may be sent now.
@@ -93,6 +95,7 @@ impl Queue {
     pub(super) fn new(mode: RequestMode, bounds: Bounds) -> Self {
         Self {
             mode,
+            new_mode: None,
             bounds,
             lanes: HashMap::new(),
             ready: VecDeque::new(),
@@ -105,8 +108,55 @@ impl Queue {
         }
     }
 
+    /// The mode in use.
+    pub(super) fn mode(&self) -> RequestMode {
+        self.mode
+    }
+
+    /// Requests are to have another number of events. No request begins until [`use_new_mode`](Self::use_new_mode): the events
+    /// of a channel would overtake those of a request under way.
+    pub(super) fn change_mode(&mut self, mode: RequestMode) {
+        self.new_mode = (mode != self.mode).then_some(mode);
+    }
+
+    /// Uses the new mode, if there is one: puts the events that wait into their lanes. No request is under way. Returns whether
+    /// there was a new mode.
+    pub(super) fn use_new_mode(&mut self) -> bool {
+        let Some(mode) = self.new_mode.take() else { return false };
+        self.mode = mode;
+        let lanes = std::mem::take(&mut self.lanes);
+        let mut events: Vec<_> = lanes.into_values().flat_map(|lane| lane.events).collect();
+        events.sort_by_key(|(number, _)| *number);
+        self.ready.clear();
+        self.order.clear();
+        self.positions.clear();
+        self.counts = Counts { waiting: 0, bytes: 0, ..self.counts };
+        for (_, event) in events {
+            event.into_mode(mode).into_iter().for_each(|event| self.add(event));
+        }
+        true
+    }
+
     /// Adds an event. If there are too many, the oldest are given up for the reason `full`.
     pub(super) fn push(&mut self, event: Event, full: &dyn Fn() -> (Millis, ErrorInfo)) {
+        self.add(event);
+        while self.counts.waiting > self.bounds.events || self.counts.bytes > self.bounds.bytes {
+            if !self.drop_oldest(full) {
+                break;
+            }
+        }
+        // Numbers of events that were delivered since are dropped before they are many.
+        if self.order.len() > 64 + 4 * self.counts.waiting {
+            let lanes = &self.lanes;
+            let waits = |(number, lane): &(u64, Str)| {
+                let first = lanes.get(lane).and_then(|lane| lane.events.front());
+                first.is_some_and(|(first, _)| first <= number)
+            };
+            self.order.retain(waits);
+        }
+    }
+
+    fn add(&mut self, event: Event) {
         let lane = match self.mode {
             RequestMode::Single => event.channel.clone(),
             RequestMode::Batch => Str::new(),
@@ -124,20 +174,6 @@ impl Queue {
         if !found.is_busy {
             found.is_busy = true;
             self.ready.push_back(lane);
-        }
-        while self.counts.waiting > self.bounds.events || self.counts.bytes > self.bounds.bytes {
-            if !self.drop_oldest(full) {
-                break;
-            }
-        }
-        // Numbers of events that were delivered since are dropped before they are many.
-        if self.order.len() > 64 + 4 * self.counts.waiting {
-            let lanes = &self.lanes;
-            let waits = |(number, lane): &(u64, Str)| {
-                let first = lanes.get(lane).and_then(|lane| lane.events.front());
-                first.is_some_and(|(first, _)| first <= number)
-            };
-            self.order.retain(waits);
         }
     }
 
@@ -159,6 +195,9 @@ impl Queue {
 
     /// The events of the next request, if a lane may be sent.
     pub(super) fn take(&mut self) -> Option<Taken> {
+        if self.new_mode.is_some() {
+            return None;
+        }
         while let Some(name) = self.ready.pop_front() {
             let Some(lane) = self.lanes.get_mut(&name) else { continue };
             let most = match self.mode {
@@ -357,6 +396,30 @@ mod tests {
         assert!(queue.take().is_none(), "both channels have a request");
         queue.delivered(first);
         assert_eq!(numbers(&queue.take().unwrap()), ["2"]);
+    }
+
+    #[test]
+    fn another_mode_waits_for_requests_under_way_and_keeps_the_order() {
+        let mut queue = queue(RequestMode::Single, 100);
+        for (channel, number) in [("a", 1), ("b", 2), ("a", 3)] {
+            queue.push(event(channel, number), &full);
+        }
+        let taken = queue.take().unwrap();
+        queue.change_mode(RequestMode::Batch);
+        assert!(queue.take().is_none(), "a request is under way");
+        assert!(queue.put_back(taken, None, 0, &error()));
+        queue.push(event("b", 4), &full);
+        assert!(queue.use_new_mode());
+        assert!(!queue.use_new_mode());
+        assert_eq!((queue.counts().waiting, queue.oldest()), (4, Some(Position(1))));
+        let taken = queue.take().unwrap();
+        assert_eq!(numbers(&taken), ["1", "2", "3", "4"]);
+        queue.delivered(taken);
+        assert_eq!((queue.counts().waiting, queue.counts().bytes, queue.oldest()), (0, 0, None));
+        queue.change_mode(RequestMode::Single);
+        queue.change_mode(RequestMode::Batch);
+        queue.push(event("a", 5), &full);
+        assert_eq!(numbers(&queue.take().unwrap()), ["5"], "the mode was changed back");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    Defaults,
+    Defaults, Outbound, Webhooks,
     event::Event,
     http::Endpoint,
     payload::{Origin, Payload, VERSION, envelope},
@@ -42,19 +42,77 @@ pub(super) struct RunningRule {
     task: AbortHandle,
 }
 
-/// What the task of a rule shares with those who add events.
-pub(super) struct RuleState {
+/// The part of a rule that an update replaces.
+pub(super) struct Setup {
     rule: Rule,
     filter: Option<Regex>,
     headers: HeaderMap,
-    origin: Origin,
     /// The name of the key that signs, and the key.
     signer: Option<(String, Arc<Key>)>,
+    pub(super) endpoint: Endpoint,
+    /// The time of the last update, in ms since the epoch.
+    modified: Millis,
+}
+
+impl Setup {
+    /// # Errors
+    /// The first field that is not valid.
+    fn new(
+        app: &str,
+        rule: Rule,
+        key: Option<Arc<Key>>,
+        modified: Millis,
+        outbound: &Outbound,
+    ) -> Result<Self, RuleError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rule.checked_headers()? {
+            headers.append(name, value);
+        }
+        Ok(Self {
+            filter: rule.regex()?,
+            headers,
+            signer: key.map(|key| (format!("{app}.{}", key.id), key)),
+            endpoint: Endpoint::new(outbound.clone(), rule.uri()?),
+            modified,
+            rule,
+        })
+    }
+
+    /// Whether the rule reports events of the channel.
+    fn covers(&self, channel: &str) -> bool {
+        self.rule.is_enabled && self.filter.as_ref().is_none_or(|filter| filter.is_match(channel))
+    }
+
+    /// The request with these events.
+    fn payload(&self, origin: &Origin, events: &[Event]) -> Payload {
+        let Rule { mode, is_enveloped, format, .. } = &self.rule;
+        let mut payload = match (mode, events) {
+            (RequestMode::Single, [event]) if *is_enveloped => {
+                Payload::enveloped(origin, event, *format)
+            }
+            (RequestMode::Single, [event]) => Payload::bare(origin, event),
+            (RequestMode::Single | RequestMode::Batch, events) => {
+                Payload::batch(origin, events, *format)
+            }
+        };
+        for (name, value) in &self.headers {
+            payload.headers.append(name.clone(), value.clone());
+        }
+        if let Some((name, key)) = &self.signer {
+            payload.sign(name, key.secret());
+        }
+        payload
+    }
+}
+
+/// What the task of a rule shares with those who add events.
+pub(super) struct RuleState {
+    setup: RwLock<Arc<Setup>>,
+    origin: Origin,
     /// In ms since the epoch.
     created: Millis,
     /// Whether the server was started with the rule.
     is_given: bool,
-    pub(super) endpoint: Endpoint,
     pub(super) retry: Retry,
     queue: Mutex<Queue>,
     notify: Notify,
@@ -62,6 +120,7 @@ pub(super) struct RuleState {
     /// Numbers the events that are in no log.
     numbers: AtomicU64,
     is_answering: AtomicBool,
+    webhooks: Weak<Webhooks>,
 }
 
 /// A rule that is about to be used.
@@ -73,12 +132,16 @@ pub(super) struct NewRule {
     pub(super) key: Option<Arc<Key>>,
     /// In ms since the epoch.
     pub(super) created: Millis,
+    /// The time of the last update, in ms since the epoch.
+    pub(super) modified: Millis,
     /// The position up to which events were delivered, or that was the newest when the rule was created.
     pub(super) begin: Position,
     /// Whether that position is stored.
     pub(super) is_stored: bool,
     /// Whether the server was started with the rule.
     pub(super) is_given: bool,
+    /// The webhooks that the rule is one of.
+    pub(super) webhooks: Weak<Webhooks>,
 }
 
 impl RunningRule {
@@ -91,27 +154,24 @@ impl RunningRule {
         defaults: &Defaults,
         clock: Arc<Clock>,
     ) -> Result<Self, RuleError> {
-        let NewRule { app, id, rule, key, created, begin, is_stored, is_given } = new;
-        let mut headers = HeaderMap::new();
-        for (name, value) in rule.checked_headers()? {
-            headers.append(name, value);
-        }
-        let signer = key.map(|key| (format!("{app}.{}", key.id), key));
+        let NewRule { app, id, rule, key, created, modified, begin, is_stored, is_given, webhooks } =
+            new;
+        let origin = Origin { app: app.clone(), rule: Str::from(id.as_str()) };
+        let rule = Rule { id: Some(id), ..rule };
+        let queue = Queue::new(rule.mode, defaults.bounds);
+        let setup = Setup::new(&app, rule, key, modified, &defaults.outbound)?;
         let state = Arc::new(RuleState {
-            filter: rule.regex()?,
-            headers,
-            origin: Origin { app, rule: Str::from(id.as_str()) },
-            signer,
+            setup: RwLock::new(Arc::new(setup)),
+            origin,
             created,
             is_given,
-            endpoint: Endpoint::new(defaults.outbound.clone(), rule.uri()?),
             retry: defaults.retry,
-            queue: Mutex::new(Queue::new(rule.mode, defaults.bounds)),
+            queue: Mutex::new(queue),
             notify: Notify::new(),
             clock,
             numbers: AtomicU64::new(0),
             is_answering: AtomicBool::new(true),
-            rule: Rule { id: Some(id), ..rule },
+            webhooks,
         });
         let task = tokio::spawn(worker::run(Arc::clone(&state))).abort_handle();
         let stored = AtomicU64::new(if is_stored { begin.0 } else { 0 });
@@ -155,16 +215,49 @@ impl RuleState {
         &self.origin.rule
     }
 
+    fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The rule as it is now.
+    pub(super) fn rule(&self) -> Rule {
+        self.setup().rule.clone()
+    }
+
+    /// Uses other fields from now on. Events that wait go where these say.
+    ///
+    /// # Errors
+    /// The first field that is not valid.
+    pub(super) fn update(
+        &self,
+        rule: Rule,
+        key: Option<Arc<Key>>,
+        modified: Millis,
+        outbound: &Outbound,
+    ) -> Result<(), RuleError> {
+        let mode = rule.mode;
+        let setup = Setup::new(&self.origin.app, rule, key, modified, outbound)?;
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
+        self.is_answering(true);
+        self.queue().change_mode(mode);
+        self.notify.notify_one();
+        Ok(())
+    }
+
     pub(super) fn mode(&self) -> RequestMode {
-        self.rule.mode
+        self.setup().rule.mode
     }
 
     pub(super) fn source(&self) -> Source {
-        self.rule.source
+        self.setup().rule.source
     }
 
     pub(super) fn is_enabled(&self) -> bool {
-        self.rule.is_enabled
+        self.setup().rule.is_enabled
+    }
+
+    pub(super) fn created(&self) -> Millis {
+        self.created
     }
 
     pub(super) fn is_given(&self) -> bool {
@@ -173,18 +266,21 @@ impl RuleState {
 
     /// Whether the rule reports events of the channel.
     pub(super) fn covers(&self, channel: &str) -> bool {
-        self.rule.is_enabled && self.filter.as_ref().is_none_or(|filter| filter.is_match(channel))
+        self.setup().covers(channel)
     }
 
     fn push(&self, event: &ChannelEvent) {
-        if !self.covers(&event.channel) {
+        let setup = self.setup();
+        if !setup.covers(&event.channel) {
             return;
         }
         let number = || {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             format!("{:x}:{number}", self.clock.now().wall).into()
         };
-        let mut events = Event::of(event, self.rule.source, self.rule.mode, number);
+        // With the lock: the mode does not change between.
+        let mut queue = self.queue();
+        let mut events = Event::of(event, setup.rule.source, queue.mode(), number);
         events.retain(|event| !self.skips(event));
         if events.is_empty() {
             return;
@@ -193,7 +289,6 @@ impl RuleState {
             let reason = "the endpoint has not kept up: more events wait than may, and this one was the oldest";
             (self.time(), ErrorInfo::new(ErrorCode(70003), 503, reason))
         };
-        let mut queue = self.queue();
         for event in events {
             queue.push(event, &full);
         }
@@ -217,25 +312,10 @@ impl RuleState {
             })
     }
 
-    /// The request with these events.
-    pub(super) fn payload(&self, events: &[Event]) -> Payload {
-        let Rule { mode, is_enveloped, format, .. } = &self.rule;
-        let mut payload = match (mode, events) {
-            (RequestMode::Single, [event]) if *is_enveloped => {
-                Payload::enveloped(&self.origin, event, *format)
-            }
-            (RequestMode::Single, [event]) => Payload::bare(&self.origin, event),
-            (RequestMode::Single | RequestMode::Batch, events) => {
-                Payload::batch(&self.origin, events, *format)
-            }
-        };
-        for (name, value) in &self.headers {
-            payload.headers.append(name.clone(), value.clone());
-        }
-        if let Some((name, key)) = &self.signer {
-            payload.sign(name, key.secret());
-        }
-        payload
+    /// The request with these events, and the setup with the endpoint that it is for.
+    pub(super) fn request(&self, events: &[Event]) -> (Payload, Arc<Setup>) {
+        let setup = self.setup();
+        (setup.payload(&self.origin, events), setup)
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -265,15 +345,23 @@ impl RuleState {
         }
     }
 
+    /// Reports that no request delivers so many events. The caller has neither the lock of the app nor that of the queue.
+    pub(super) fn gave_up(&self, events: usize, error: &ErrorInfo) {
+        if let Some(webhooks) = self.webhooks.upgrade().filter(|_| events > 0) {
+            webhooks.gave_up(self.id(), events, error);
+        }
+    }
+
     /// The rule as the control API describes it, with its counts.
     pub(super) fn describe(&self) -> Value {
-        let mut object = self.rule.to_object();
+        let setup = self.setup();
+        let mut object = setup.rule.to_object();
         let Counts { waiting, bytes, delivered, dead } = self.queue().counts();
         for (name, value) in [
             ("appId", json!(self.origin.app)),
             ("version", json!(VERSION)),
             ("created", json!(self.created)),
-            ("modified", json!(self.created)),
+            ("modified", json!(setup.modified)),
             (
                 "delivery",
                 json!({
@@ -317,6 +405,6 @@ impl RuleState {
 // The rule may have secrets in its headers.
 impl fmt::Debug for RuleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RuleState").field("rule", &self.rule).finish_non_exhaustive()
+        f.debug_struct("RuleState").field("rule", &self.setup().rule).finish_non_exhaustive()
     }
 }

@@ -62,10 +62,6 @@ fn is_repeatable(failure: &Failure) -> bool {
 
 /// Sends the events of a rule for as long as the task runs.
 pub(super) async fn run(rule: Arc<RuleState>) {
-    let most = match rule.mode() {
-        RequestMode::Single => CONCURRENCY,
-        RequestMode::Batch => 1,
-    };
     let mut under_way = FuturesUnordered::new();
     let mut repeats: BTreeSet<(Instant, Str)> = BTreeSet::new();
     loop {
@@ -75,6 +71,14 @@ pub(super) async fn run(rule: Arc<RuleState>) {
                 rule.queue().resume(lane);
             }
         }
+        if under_way.is_empty() && rule.queue().use_new_mode() {
+            // What was to be repeated waits in other lanes now.
+            repeats.clear();
+        }
+        let most = match rule.queue().mode() {
+            RequestMode::Single => CONCURRENCY,
+            RequestMode::Batch => 1,
+        };
         while under_way.len() < most {
             let Some(taken) = rule.queue().take() else { break };
             under_way.push(send(&rule, taken));
@@ -99,8 +103,8 @@ pub(super) async fn run(rule: Arc<RuleState>) {
 }
 
 async fn send(rule: &RuleState, taken: Taken) -> (Taken, Result<(), Failure>) {
-    let Payload { body, headers } = rule.payload(&taken.events);
-    let result = rule.endpoint.post(&headers, &Bytes::from(body)).await;
+    let (Payload { body, headers }, setup) = rule.request(&taken.events);
+    let result = setup.endpoint.post(&headers, &Bytes::from(body)).await;
     (taken, result)
 }
 
@@ -119,18 +123,24 @@ fn settle(rule: &RuleState, taken: Taken, result: Result<(), Failure>) -> Option
     let can_repeat = mode == RequestMode::Batch || is_repeatable(&failure);
     let delay = rule.retry.delay(mode, taken.attempts + 1).filter(|_| can_repeat);
     let time = rule.time();
-    match delay {
+    let mut queue = rule.queue();
+    let before = queue.counts().dead;
+    let repeat = match delay {
         None => {
-            rule.queue().failed(taken, time, &failure.error);
+            queue.failed(taken, time, &failure.error);
             None
         }
         Some(delay) => {
             let lane = taken.lane.clone();
             let patience = rule.retry.patience(mode);
-            let is_repeated = rule.queue().put_back(taken, patience, time, &failure.error);
+            let is_repeated = queue.put_back(taken, patience, time, &failure.error);
             is_repeated.then(|| (Instant::now() + delay, lane))
         }
-    }
+    };
+    let given_up = queue.counts().dead - before;
+    drop(queue);
+    rule.gave_up(usize::try_from(given_up).unwrap_or(usize::MAX), &failure.error);
+    repeat
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl App {
             applies_at > Some(now.wall) && applies_at != before.applies_at(identity)
         };
         self.connections.apply_revocations(revocations, prompts, channels, turn);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// Checks a token request, and returns its nonce (RSA8).

@@ -43,7 +43,7 @@ impl App {
         }
         self.count(&outputs[sent..], now);
         self.channels.make_room();
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// A connection has members or an owner of which this node did not know.
@@ -101,7 +101,7 @@ impl App {
         outputs: &mut Vec<Output>,
     ) {
         self.channels.set_nodes(alive, now.steady);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// The engine of the cluster is away, or has come back.
@@ -120,7 +120,7 @@ impl App {
         self.connections.resumed_elsewhere(id, &mut self.channels, turn);
         self.channels.connection_served(id, now.steady);
         self.count(&[], now);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// Another node serves the connection that it has resumed.
@@ -170,7 +170,7 @@ impl App {
         outputs: &mut Vec<Output>,
     ) {
         self.channels.set_remote_occupancy(node, all, counts);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// The position up to which entries of the channel are applied. `None` if it is not in memory, or not followed.

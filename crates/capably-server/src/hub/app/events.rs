@@ -1,14 +1,16 @@
-//! The events of channels, for the webhooks of the app.
+//! The events of channels, for the webhooks and the metachannels of the app.
 
 use std::sync::Arc;
 
 use capably_protocol::ErrorInfo;
 
 use super::App;
-use crate::hub::{ChannelEvent, Now, Observed, access::identity::Key};
+use crate::hub::{
+    ChannelEvent, Now, Observed, Output, Turn, access::identity::Key, metachannel::Metachannel,
+};
 
 impl App {
-    /// Sets the sources of events that are observed from now on.
+    /// Sets the sources of events that webhooks report from now on.
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.channels.observe(observed);
     }
@@ -18,9 +20,16 @@ impl App {
         self.channels.observed().any()
     }
 
-    /// The events since the last call, in their order.
-    pub(crate) fn take_events(&mut self, now: Now) -> Vec<ChannelEvent> {
-        self.channels.take_events(now)
+    /// The events since the last call, in their order, for webhooks. Subscribers of the metachannel receive theirs.
+    pub(crate) fn take_events(&mut self, now: Now, outputs: &mut Vec<Output>) -> Vec<ChannelEvent> {
+        let events = self.channels.take_events(now);
+        if self.channels.is_watched(Metachannel::ChannelLifecycle) {
+            let sent = outputs.len();
+            let turn = &mut Turn { now, settings: &self.settings, outputs };
+            events.iter().for_each(|event| self.channels.report_channel(event, turn));
+            self.count(&outputs[sent..], now);
+        }
+        events
     }
 
     /// The key with this id, the part of its name after the app's id, to sign with.

@@ -126,7 +126,7 @@ impl App {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         let cut = self.connections.cut(connection, forget, &mut self.channels, turn);
         self.count(&[], now);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
         cut
     }
 

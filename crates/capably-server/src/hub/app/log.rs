@@ -49,7 +49,7 @@ impl App {
         self.settle_all(settled, now, outputs);
         self.count(&outputs[sent..], now);
         self.channels.make_room();
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// Passes results to their publishers, and answers these.

@@ -7,6 +7,7 @@ mod events;
 #[cfg(feature = "console")]
 pub(crate) mod inspect;
 mod log;
+mod metachannels;
 mod objects;
 mod operate;
 mod push;
@@ -15,7 +16,9 @@ mod stats;
 
 use std::{sync::Arc, time::Duration};
 
-use capably_protocol::{ClientFrame, ErrorInfo, Millis, PresenceMessage, ServerFrame, Str};
+use capably_protocol::{
+    ClientFrame, ErrorInfo, Millis, PresenceMessage, ServerFrame, StatsInterval, Str,
+};
 
 use super::{
     ConnectRequest, Limits, Namespace, Now, Output, Refusal, Settings, TransportId, Turn,
@@ -62,9 +65,19 @@ pub(crate) struct App {
     pub(super) connections: Connections,
     pub(super) channels: Channels,
     pub(super) stats: Stats,
+    reports: StatsReports,
     next_sweep: Duration,
     /// The last frame for every client, once the app has ended.
     ended: Option<ServerFrame>,
+}
+
+/// The statistics that subscribers of their metachannel receive.
+#[derive(Debug, Default)]
+struct StatsReports {
+    /// The end of the minute in progress, while there are subscribers.
+    due: Option<Duration>,
+    /// The last minute that was published.
+    reported: Option<StatsInterval>,
 }
 
 impl App {
@@ -108,6 +121,7 @@ impl App {
             id,
             settings,
             stats: Stats::default(),
+            reports: StatsReports::default(),
             next_sweep: now.steady + SWEEP_INTERVAL,
             ended: None,
         }
@@ -175,7 +189,7 @@ impl App {
         self.stats.current(now).operations(Way::Realtime, received.objects);
         self.count_publish(Way::Realtime, received.messages, &outputs[sent..], now);
         self.channels.make_room();
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
         need
     }
 
@@ -232,7 +246,7 @@ impl App {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         self.connections.transport_closed(transport, &mut self.channels, turn);
         self.count(&[], now);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 
     /// Does everything that is due by `now`.
@@ -266,6 +280,7 @@ impl App {
         channels.make_room();
         let settled = self.channels.take_settled();
         self.settle_all(settled, now, outputs);
+        self.report_stats(now, outputs);
     }
 
     /// The time at which [`handle_timeout`](Self::handle_timeout) is needed next.
@@ -279,9 +294,9 @@ impl App {
         let unsaved = self.channels.next_unsaved_objects();
         let collection = self.channels.next_collection();
         let event = self.channels.next_event();
-        let next =
-            [connections, sweep, departure, occupancy, nodes, overdue, unsaved, collection, event];
-        next.into_iter().flatten().min()
+        let stats = self.reports.due;
+        let channels = [sweep, departure, occupancy, nodes, overdue, unsaved, collection, event];
+        channels.into_iter().chain([connections, stats]).flatten().min()
     }
 
     /// Ends the app: sends `frame` on every transport, and on every later one, and closes it.
@@ -312,8 +327,10 @@ impl App {
         tally.connections(self.connections.connected(), 0);
     }
 
-    fn send_occupancy(&mut self, now: Now, outputs: &mut Vec<Output>) {
+    /// Sends occupancy and statistics to the clients that want them.
+    fn send_metadata(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         self.channels.send_occupancy(turn);
+        self.report_stats(now, outputs);
     }
 }

@@ -33,6 +33,6 @@ impl App {
         let turn = &mut Turn { now, settings: &self.settings, outputs };
         self.connections.disconnect(transport, error, &mut self.channels, turn);
         self.count(&[], now);
-        self.send_occupancy(now, outputs);
+        self.send_metadata(now, outputs);
     }
 }

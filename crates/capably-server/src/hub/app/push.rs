@@ -28,9 +28,20 @@ impl App {
         Ok(())
     }
 
-    /// Reports the result of a delivery to a device (PCP4).
-    pub(crate) fn pushed(&mut self, device_id: &str, result: Result<(), ErrorInfo>) {
-        self.channels.push.delivered(device_id, result);
+    /// Reports the result of a delivery, to a device or to an address (PCP4).
+    pub(crate) fn pushed(
+        &mut self,
+        device_id: Option<&Str>,
+        result: Result<(), ErrorInfo>,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Err(problem) = &result {
+            self.push_failed(device_id, problem, now, outputs);
+        }
+        if let Some(device_id) = device_id {
+            self.channels.push.delivered(device_id, result);
+        }
     }
 
     /// Makes a change of devices, subscriptions or broadcast channels that is stored.

@@ -76,7 +76,7 @@ impl Attachment {
     pub(super) fn allowed_by(&self, name: &Str, identity: &Identity) -> Flags {
         let resource = self.resource(name);
         let modes = self.requested.modes().into_iter();
-        // A filter selects messages. Nothing else is visible through it.
+        // A filter selects messages, and a metachannel has nothing else.
         let visible = |mode| self.has_members() || mode == ChannelMode::Subscribe;
         modes.filter(|mode| visible(*mode) && is_allowed(*mode, resource, identity)).collect()
     }
@@ -91,9 +91,9 @@ impl Attachment {
         self.view.as_ref().map_or(name, |view| &view.resource)
     }
 
-    /// Whether the client can enter and see members. Through a filter it cannot.
+    /// Whether the client can enter and see members. Through a filter and on a metachannel it cannot.
     pub(super) fn has_members(&self) -> bool {
-        self.view.as_ref().is_none_or(|view| view.filter.is_none())
+        self.view.as_ref().is_none_or(|view| view.is_whole())
     }
 
     /// The channel whose members the client sees.

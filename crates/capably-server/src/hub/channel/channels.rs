@@ -1,7 +1,7 @@
 //! All channels of an app.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use crate::hub::{
     Now, Turn,
     ids::ConnectionId,
     log::{Log, Retention, position::Position, volume::Traffic},
+    metachannel::Metachannel,
     presence::Presence,
     push::{Delivery, Payload, Push},
 };
@@ -86,6 +87,8 @@ pub(crate) struct Channels {
     pub(super) collections: Collections,
     pub(super) remote: RemoteOccupancy,
     pub(super) events: Events,
+    /// The metachannels with subscribers, at any node.
+    pub(super) watched: BTreeSet<Metachannel>,
     /// The results for publishers of entries that were applied since the last call.
     pub(super) settled: Vec<Settled>,
     /// Followed channels that have left the memory since the last call.
@@ -126,6 +129,7 @@ impl Channels {
             collections: Collections::default(),
             remote: RemoteOccupancy::default(),
             events: Events::default(),
+            watched: BTreeSet::new(),
             settled: Vec::new(),
             dropped: Vec::new(),
             evicted: Vec::new(),

@@ -61,7 +61,7 @@ impl Channels {
             self.presence.next_time(time);
         }
         let commit = Commit { position, time, at: turn.now.steady_at(time), proposer };
-        let makes_event = self.makes_event(&body, proposer);
+        let makes_event = self.makes_event(&name, &body, proposer);
         let summaries = match body {
             // Members are in memory whether their channel is or not.
             Body::Presence(events) => {

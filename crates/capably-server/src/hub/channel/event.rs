@@ -1,7 +1,7 @@
-//! Events of channels, for the webhooks of the app.
+//! Events of channels, for the webhooks and the metachannel `[meta]channel.lifecycle` of the app.
 //!
 //! An event is noted when its entry is applied, and the front takes all of them after each input, in their order. Nothing is
-//! noted for sources that no rule has.
+//! noted for sources that nobody observes, nor for metachannels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +22,7 @@ use crate::hub::{
         position::Position,
         proposal::{Body, Proposal, Proposer},
     },
+    metachannel::is_metachannel,
 };
 
 /// The shortest time between two events of a channel's occupancy, unless a count changes from or to zero.
@@ -68,7 +69,10 @@ pub(crate) enum Happening {
 /// The events that the front has not taken yet, and the occupancy that it was told.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    observed: Observed,
+    /// The sources that rules of webhooks have.
+    hooked: Observed,
+    /// Whether a client is attached to the metachannel.
+    is_watched: bool,
     waiting: Vec<Waiting>,
     /// An entry of a channel that is not in memory, until its commit ends.
     unlogged: Option<Arc<Entry>>,
@@ -94,58 +98,82 @@ struct Told {
 }
 
 impl Events {
-    fn observes(&self, body: &Body) -> bool {
+    fn observed(&self) -> Observed {
+        let Observed { lifecycle, occupancy, .. } = self.hooked;
+        let watched = self.is_watched;
+        Observed { lifecycle: lifecycle || watched, occupancy: occupancy || watched, ..self.hooked }
+    }
+
+    fn observes(&self, name: &str, body: &Body) -> bool {
         match body {
-            Body::Messages(_) | Body::Change(_) => self.observed.messages,
-            Body::Presence(_) | Body::Departure(_) => self.observed.presence,
+            _ if is_metachannel(name) => false,
+            Body::Messages(_) | Body::Change(_) => self.hooked.messages,
+            Body::Presence(_) | Body::Departure(_) => self.hooked.presence,
             Body::Annotations(_) | Body::Summary(_) | Body::Adoption(_) | Body::Objects(_) => false,
         }
     }
 
     pub(super) fn opened(&mut self, name: &Str) {
-        if self.observed.lifecycle {
+        if self.observed().lifecycle && !is_metachannel(name) {
             self.waiting.push(Waiting::Opened(name.clone()));
         }
     }
 
     pub(super) fn closed(&mut self, name: &Str) {
-        if self.observed.lifecycle {
+        if self.observed().lifecycle && !is_metachannel(name) {
             self.waiting.push(Waiting::Closed(name.clone()));
         }
     }
 
     pub(super) fn occupancy_changed(&mut self, name: &str) {
-        if self.observed.occupancy && !self.changed.contains(name) {
+        let is_observed = self.observed().occupancy && !is_metachannel(name);
+        if is_observed && !self.changed.contains(name) {
             self.changed.insert(name.into());
         }
     }
 
     /// An entry that no log of this server has.
     pub(super) fn unlogged(&mut self, entry: &Arc<Entry>) {
-        if self.observed.any() {
+        if self.hooked.any() {
             self.unlogged = Some(Arc::clone(entry));
+        }
+    }
+
+    fn forget_unobserved(&mut self) {
+        if !self.observed().occupancy {
+            self.told.clear();
+            self.due.clear();
+            self.changed.clear();
         }
     }
 }
 
 impl Channels {
-    /// Sets the sources of events that are observed from now on.
-    pub(crate) fn observe(&mut self, observed: Observed) {
-        if !observed.occupancy {
-            self.events.told.clear();
-            self.events.due.clear();
-            self.events.changed.clear();
-        }
-        self.events.observed = observed;
+    /// Sets the sources of events that webhooks report from now on.
+    pub(crate) fn observe(&mut self, hooked: Observed) {
+        self.events.hooked = hooked;
+        self.events.forget_unobserved();
     }
 
+    /// Sets whether the events of the metachannel are observed from now on.
+    pub(super) fn watch_lifecycle(&mut self, is_watched: bool) {
+        self.events.is_watched = is_watched;
+        self.events.forget_unobserved();
+    }
+
+    /// The sources of events that are observed.
     pub(crate) fn observed(&self) -> Observed {
-        self.events.observed
+        self.events.observed()
+    }
+
+    /// Whether webhooks report any source.
+    pub(super) fn is_hooked(&self) -> bool {
+        self.events.hooked.any()
     }
 
     /// Whether an entry that is about to be applied makes an event. In a cluster, each entry makes one at its proposer.
-    pub(super) fn makes_event(&self, body: &Body, proposer: Option<Proposer>) -> bool {
-        self.events.observes(body)
+    pub(super) fn makes_event(&self, name: &str, body: &Body, proposer: Option<Proposer>) -> bool {
+        self.events.observes(name, body)
             && self.node().is_none_or(|node| proposer.is_some_and(|it| it.node == node))
     }
 
@@ -163,7 +191,7 @@ impl Channels {
     /// Keeps messages of a channel that is not in memory until their commit ends: no log has them.
     pub(super) fn note_unlogged(&mut self, name: &Str, commit: Commit, body: &Body) {
         if let Body::Messages(frame) = body
-            && self.events.observed.messages
+            && self.events.observes(name, body)
         {
             let channel = Channel::new(name.clone(), NO_RETENTION, self.new_log(Position(0)));
             let delivery = channel.delivery_of(commit, frame.clone());
@@ -174,7 +202,7 @@ impl Channels {
     /// Notes the event of an entry that this node has proposed, and that it does not apply as the channel is not in memory.
     pub(super) fn note_not_applied(&mut self, position: Position, proposal: &Proposal, now: Now) {
         let Proposal { channel, time, body, .. } = proposal;
-        if !self.events.observes(body) {
+        if !self.events.observes(channel, body) {
             return;
         }
         let commit = Commit { position, time: *time, at: now.steady_at(*time), proposer: None };

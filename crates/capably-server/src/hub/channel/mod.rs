@@ -18,6 +18,7 @@ pub(super) mod history;
 #[cfg(feature = "console")]
 mod inspect;
 pub(super) mod members;
+mod metachannels;
 pub(super) mod need;
 mod nodes;
 mod objects;

@@ -10,9 +10,10 @@ use capably_protocol::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::Channels;
-use crate::hub::{Output, Turn, ids::NodeId};
+use crate::hub::{Output, Turn, ids::NodeId, metachannel::is_metachannel};
 
 /// The numbers of attachments and members of a channel (CHM).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,16 @@ impl Occupancy {
             ("objectPublishers", self.object_publishers),
             ("objectSubscribers", self.object_subscribers),
         ]
+    }
+
+    /// The details of the channel (CHD).
+    pub(crate) fn details(&self, channel: &str, is_active: bool) -> Value {
+        let metrics = BTreeMap::from(self.metrics());
+        json!({
+            "channelId": channel,
+            "name": channel,
+            "status": { "isActive": is_active, "occupancy": { "metrics": metrics } },
+        })
     }
 
     /// Adds the attachments at another node. All nodes have the same members.
@@ -277,6 +288,9 @@ impl Channels {
     }
 
     fn watched_occupancy_changed(&mut self, name: &str) {
+        if is_metachannel(name) {
+            self.reconsider_metachannel(name);
+        }
         if self.get(name).is_some_and(|channel| channel.watchers > 0) {
             self.occupancy.changed.insert(name.into());
         }
@@ -328,7 +342,7 @@ impl Channels {
                 Urgency::Later | Urgency::Now => {}
             }
             watch.sent = Some(occupancy);
-            let counts = serde_json::json!({ "metrics": watch.metrics.of(&occupancy) });
+            let counts = json!({ "metrics": watch.metrics.of(&occupancy) });
             let message = Message {
                 name: Some(Str::from_static(EVENT)),
                 data: Data::from(counts.to_string()),

@@ -271,7 +271,7 @@ impl Channels {
         if let Body::Objects(_) = &proposal.body {
             keep = keep.max(OBJECTS_KEPT);
         }
-        if self.observed().any() {
+        if self.is_hooked() {
             keep = keep.max(EVENTS_KEPT);
         }
         let Order::Engine(proposals) = &mut self.order else { return Ticket(u64::MAX) };

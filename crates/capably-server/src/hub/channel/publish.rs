@@ -22,6 +22,7 @@ use crate::hub::{
         ephemeral::{are_ephemeral, require_privilege},
         publish::{Publisher, Receipt, check_ids, check_messages},
     },
+    metachannel::is_metachannel,
 };
 
 impl Channels {
@@ -44,9 +45,9 @@ impl Channels {
             let message = std::mem::take(message);
             return self.change(channel, message, publisher, turn);
         }
-        // The name of an existing channel is valid: parsing it for each publish would be wasted.
+        // The name of an existing channel is valid: parsing it for each publish would be wasted. Metachannels exist, too.
         let plain;
-        let channel = if self.get(channel).is_some() {
+        let channel = if self.get(channel).is_some() && !is_metachannel(channel) {
             channel
         } else {
             plain = channel_name::plain_str(channel)?;

@@ -9,6 +9,7 @@ use crate::hub::{
     MembersQuery, Page, PageQuery,
     access::{capability::Operation, identity::Identity},
     channel_name,
+    metachannel::is_metachannel,
 };
 
 impl Channels {
@@ -22,7 +23,7 @@ impl Channels {
         Ok(self.occupancy_of(name))
     }
 
-    /// A page of the recently used channels whose names begin with `prefix`.
+    /// A page of the recently used channels whose names begin with `prefix`, without metachannels.
     ///
     /// # Errors
     /// Code 40160 for a capability that does not cover all channels.
@@ -35,7 +36,8 @@ impl Channels {
         identity.require("*", Operation::ChannelMetadata)?;
         let names = self.names().chain(self.presence.channels()).chain(self.recent.keys());
         let names = names.chain(self.remote.keys());
-        let names: BTreeSet<&Str> = names.filter(|name| name.starts_with(prefix)).collect();
+        let names: BTreeSet<&Str> =
+            names.filter(|name| name.starts_with(prefix) && !is_metachannel(name)).collect();
         let page = query.page(names.into_iter().map(|name| (name.clone(), name)));
         let with_occupancy = |name: &Str| (name.clone(), self.occupancy_of(name));
         let items = page.items.into_iter().map(with_occupancy).collect();

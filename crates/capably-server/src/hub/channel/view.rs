@@ -12,10 +12,11 @@ use percent_encoding::percent_decode_str;
 
 use super::{Channel, Subscriber, filter::Filter};
 use crate::hub::{
-    channel_name::{FILTER, Qualified, split},
+    channel_name::{FILTER, METACHANNEL, Qualified, split},
     error,
     log::{Entry, position::Position},
     message::change::rewound,
+    metachannel::{META, is_metachannel},
 };
 
 /// The channel, the parameters and the filter that a name with a qualifier denotes.
@@ -36,18 +37,27 @@ impl View {
     /// The view that a name with a qualifier denotes. `None` for the name of a channel.
     ///
     /// # Errors
-    /// Code 40010 for an invalid name, 40021 for a metachannel.
+    /// Code 40010 for an invalid name, 40021 for a metachannel that the server does not have.
     pub(crate) fn parse(name: &str) -> Result<Option<Self>, ErrorInfo> {
         let Some(Qualified { qualifier, params, name: base }) = split(name)? else {
             return Ok(None);
         };
         let filter = qualifier.strip_prefix(FILTER).map(read_filter).transpose()?;
+        let base = match qualifier {
+            METACHANNEL => format!("{META}{base}").into(),
+            _ => Str::from(base),
+        };
         let resource = match filter {
             Some(_) => format!("[{qualifier}]{base}").into(),
-            None => base.into(),
+            None => base.clone(),
         };
         let params = read_params(params)?;
-        Ok(Some(Self { name: name.into(), base: base.into(), resource, filter, params }))
+        Ok(Some(Self { name: name.into(), base, resource, filter, params }))
+    }
+
+    /// Whether clients can do more than receive messages: enter and see members, publish, annotate.
+    pub(super) fn is_whole(&self) -> bool {
+        self.filter.is_none() && !is_metachannel(&self.base)
     }
 
     /// The visible part of the entry, or `None` if nothing of it is visible.
@@ -114,7 +124,7 @@ impl View {
 /// The parameters that a name sets in its qualifier. Checks the name.
 ///
 /// # Errors
-/// Code 40010 for an invalid name, 40021 for a metachannel.
+/// Code 40010 for an invalid name, 40021 for a metachannel that the server does not have.
 pub(crate) fn params_of(name: &str) -> Result<Params, ErrorInfo> {
     Ok(View::parse(name)?.map_or_else(Params::new, |view| view.params))
 }
@@ -188,6 +198,8 @@ mod tests {
             assert_eq!(View::parse(name).unwrap_err().code.0, 40010, "{name:?}");
         }
         assert_eq!(plain("[filter=bmFtZQ==]a").unwrap_err().code.0, 40000);
+        assert_eq!(plain("[meta]log").unwrap_err().code.0, 40160);
+        assert_eq!(plain("[meta?rewind=1]log").unwrap_err().code.0, 40160);
     }
 
     #[test]
@@ -197,6 +209,17 @@ mod tests {
             assert!(View::parse(name).unwrap().is_none(), "{name:?}");
         }
         assert_eq!(plain("[?rewind=1]a]b"), Ok("a]b"));
+    }
+
+    #[test]
+    fn a_metachannel_is_a_channel_with_its_qualifier() {
+        for name in ["[meta]stats:minute", "[meta?rewind=1]stats:minute"] {
+            let view = View::parse(name).unwrap().unwrap();
+            assert_eq!((&*view.name, &*view.base), (name, "[meta]stats:minute"));
+            assert_eq!(view.resource, view.base);
+            assert_eq!(view.params.len(), usize::from(name.contains('?')));
+            assert!(!view.is_whole());
+        }
     }
 
     #[test]

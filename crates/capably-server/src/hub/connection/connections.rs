@@ -214,6 +214,9 @@ impl Connections {
         }
         let connected = connection.connected(turn.settings, error);
         turn.outputs.push(Output::Frame(transport, connected));
+        if !is_resumed {
+            connection.report("connection.opened", channels, turn);
+        }
         self.watch_token(&id, revocations, turn.now);
         Some(usize::from(is_new))
     }
@@ -346,10 +349,11 @@ impl Connections {
     ) -> Vec<Ticket> {
         let Some(id) = self.transports.get(&transport).cloned() else { return Vec::new() };
         self.release(&id, channels, turn);
-        if let Some(connection) = self.map.remove(&id)
-            && let Some(expires) = connection.expires
-        {
-            self.expiries.remove(&(expires, id.clone()));
+        if let Some(connection) = self.map.remove(&id) {
+            if let Some(expires) = connection.expires {
+                self.expiries.remove(&(expires, id.clone()));
+            }
+            connection.report("connection.closed", channels, turn);
         }
         let departures = channels.leave_all(&id, turn);
         channels.connection_ended(&id);
@@ -398,8 +402,12 @@ impl Connections {
             && expires <= turn.now.steady
         {
             self.expiries.pop_first();
-            let generation = self.map.remove(&id).map_or(0, |connection| connection.generation);
+            let connection = self.map.remove(&id);
+            let generation = connection.as_ref().map_or(0, |connection| connection.generation);
             channels.lapse_all(&id, turn);
+            if let Some(connection) = connection.filter(|connection| !connection.has_moved) {
+                connection.report("connection.closed", channels, turn);
+            }
             if channels.node().is_some() {
                 let key = ConnectionKey { id, generation };
                 self.ended.add(key, turn.now.steady, turn.settings.connection_state_ttl);
@@ -435,6 +443,9 @@ impl Connections {
         turn: &mut Turn<'_>,
     ) {
         self.close(id, channels, turn);
+        if let Some(connection) = self.map.get_mut(id) {
+            connection.has_moved = true;
+        }
     }
 
     /// Schedules the next check of the token of the connection that uses the transport.

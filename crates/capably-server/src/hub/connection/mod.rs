@@ -14,6 +14,7 @@ use capably_protocol::{
     ConnectionDetails, ErrorInfo, ServerFrame, Str,
     frame::{Connected, ErrorFrame},
 };
+use serde_json::json;
 
 use self::ack::{Acks, Outcome, Outcomes};
 pub(crate) use self::{
@@ -21,12 +22,13 @@ pub(crate) use self::{
     key::ConnectionKey,
 };
 use super::{
-    Output, Settings, TransportId,
-    access::identity::Identity,
-    channel::{Session, attachment::Attachments, order::Ticket},
+    Output, Settings, TransportId, Turn,
+    access::identity::{Client, Identity},
+    channel::{Channels, Session, attachment::Attachments, order::Ticket},
     ids::ConnectionId,
     log::position::{Position, SITE},
     message::publish::Accepted,
+    metachannel::Metachannel,
     pace::{ChannelPaces, Pace, USUAL_RATE},
 };
 
@@ -66,6 +68,8 @@ pub(crate) struct Connection {
     may_have_members: bool,
     /// Whether another node had the connection before. The client may repeat frames that only the engine knows.
     is_foreign: bool,
+    /// Whether a client has resumed the connection at another node since it used a transport here.
+    has_moved: bool,
     /// In a cluster, the departure of the members of a DETACH that is not answered yet.
     detaching: Option<Ticket>,
     /// The position at which the next attachment to a channel starts, if the engine was asked for it.
@@ -107,6 +111,7 @@ impl Connection {
             outcomes: Outcomes::default(),
             may_have_members: false,
             is_foreign: false,
+            has_moved: false,
             detaching: None,
             start: None,
             replayed: 0,
@@ -158,12 +163,24 @@ impl Connection {
         self.generation += 1;
         self.transport = Some(transport);
         self.expires = None;
+        self.has_moved = false;
         self.acknowledged = 0;
         self.received = 0;
         // The client sends its DETACH again.
         self.detaching = None;
         self.start = None;
         self.replayed = 0;
+    }
+
+    /// Publishes an event of the connection on its metachannel.
+    fn report(&self, event: &'static str, channels: &mut Channels, turn: &mut Turn<'_>) {
+        let data = || match &self.identity.client {
+            Client::Named(client) => json!({ "connectionId": self.id, "clientId": client }),
+            Client::Any | Client::Wildcard | Client::Anonymous => {
+                json!({ "connectionId": self.id })
+            }
+        };
+        channels.report(Metachannel::ConnectionLifecycle, Some(event), data, turn);
     }
 
     /// The CONNECTED for the transport in use.

@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -90,6 +91,14 @@ impl Stats {
     }
 }
 
+/// The minute that ended last, and the time until the one in progress ends.
+pub(crate) fn last_minute(now: Now) -> Option<(StatsInterval, Duration)> {
+    let minute = StatsInterval::at(now.wall, &StatsUnit::Minute)?;
+    let last = StatsInterval::at(minute.start() - 1, &StatsUnit::Minute)?;
+    let left = u64::try_from(minute.end() - now.wall).unwrap_or_default();
+    Some((last, Duration::from_millis(left)))
+}
+
 /// Statistics that are being read.
 struct View<'a> {
     counted: Cow<'a, Counted>,
@@ -132,6 +141,23 @@ impl View<'_> {
             sums.add(entries);
         }
         sums.into_entries()
+    }
+}
+
+/// The interval as it is returned. `minute` is the one in progress, if the interval is not over.
+fn interval_of(
+    interval: StatsInterval,
+    entries: Entries,
+    app_id: &Str,
+    minute: Option<StatsInterval>,
+) -> Interval {
+    Interval {
+        interval_id: interval.to_string().into(),
+        unit: Some(interval.unit()),
+        in_progress: minute.map(|minute| minute.to_string().into()),
+        entries,
+        schema: Some(Str::from_static(SCHEMA)),
+        app_id: Some(app_id.clone()),
     }
 }
 
@@ -237,6 +263,20 @@ impl Stats {
         self.given.extend(posted.0);
     }
 
+    /// What this node has counted in a minute that is over, and what clients have posted for it. A minute in which nothing has
+    /// happened has the open connections and channels. `None` if there is nothing at all.
+    pub(crate) fn of_minute(&self, minute: StatsInterval, app_id: &Str) -> Option<Interval> {
+        let mut sums = Sums::default();
+        if let Some(tally) = self.counted.get(Slot::minute(minute.start())) {
+            sums.add(&with_totals(tally.entries()));
+        }
+        if let Some(given) = self.given.get(&minute.start()) {
+            sums.add(given);
+        }
+        let entries = sums.into_entries();
+        (!entries.is_empty()).then(|| interval_of(minute, entries, app_id, None))
+    }
+
     /// A page of the statistics, with those from elsewhere.
     ///
     /// # Errors
@@ -257,14 +297,8 @@ impl Stats {
         let page = query.page.page(keyed);
         let read = |interval: StatsInterval| {
             let is_over = interval.end() <= now.wall;
-            Interval {
-                interval_id: interval.to_string().into(),
-                unit: Some(interval.unit()),
-                in_progress: minute.filter(|_| !is_over).map(|minute| minute.to_string().into()),
-                entries: view.entries(interval),
-                schema: Some(Str::from_static(SCHEMA)),
-                app_id: Some(app_id.clone()),
-            }
+            let minute = minute.filter(|_| !is_over);
+            interval_of(interval, view.entries(interval), app_id, minute)
         };
         Ok(Page { items: page.items.into_iter().map(read).collect(), next: page.next })
     }

@@ -10,7 +10,7 @@ const ALL: Observed = Observed { messages: true, presence: true, lifecycle: true
 impl Bench {
     /// The events since the last call, as text.
     fn events(&mut self) -> Vec<String> {
-        self.app.take_events(self.now).iter().map(described).collect()
+        self.app.take_events(self.now, &mut self.outputs).iter().map(described).collect()
     }
 
     fn enter(&mut self, transport: TransportId, channel: &str, msg_serial: u64, client: &str) {

@@ -21,6 +21,7 @@ mod folding;
 mod history;
 mod limits;
 mod loading;
+mod metachannels;
 mod objects;
 mod objects_convergence;
 mod occupancy;

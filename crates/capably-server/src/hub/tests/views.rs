@@ -160,7 +160,7 @@ fn an_invalid_filter_fails_the_channel_and_not_the_connection() {
     {
         assert_eq!(bench.attach_error(transport, name), (name.into(), 40010), "{name}");
     }
-    assert_eq!(bench.attach_error(transport, "[meta]log").1, 40021);
+    assert_eq!(bench.attach_error(transport, "[meta]unknown").1, 40021);
     bench.attach(transport, &filtered("name"), None);
 }
 

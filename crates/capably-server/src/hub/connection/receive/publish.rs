@@ -19,6 +19,7 @@ use crate::hub::{
         ephemeral::{self, EPHEMERAL},
         publish::Publisher,
     },
+    metachannel::is_metachannel,
 };
 
 impl Receiver<'_> {
@@ -122,7 +123,7 @@ impl Connection {
     /// Checks that the attachment to the channel has the mode. A connection that is not attached needs no mode.
     ///
     /// # Errors
-    /// Code 40160 when the credentials do not allow the operation, 40165 when the client did not request the mode.
+    /// Code 40160 when the credentials do not allow the operation, and for a metachannel, 40165 when the client did not request the mode.
     fn require_mode(
         &self,
         channel: &Str,
@@ -132,6 +133,9 @@ impl Connection {
         let Some(attachment) = self.attached.get(channel) else { return Ok(()) };
         if attachment.granted.contains(mode.flag()) {
             return Ok(());
+        }
+        if is_metachannel(attachment.channel(channel)) {
+            return Err(error::metachannel());
         }
         self.identity.require(attachment.resource(channel), operation)?;
         Err(error::mode_missing(mode.name()))
