@@ -132,6 +132,30 @@ for (const format of formats) {
         assert.equal((await counts(4)).data.metrics.connections, 1);
       }));
 
+    test('metachannels tell of channels and connections', () =>
+      withRealtime(everywhere, format, async (observer) => {
+        const receive = async (metachannel, name) => {
+          const channel = observer.channels.get(metachannel);
+          let finish;
+          const received = new Promise((resolve) => (finish = resolve));
+          await channel.subscribe(name, ({ data }) => finish(data));
+          return { received };
+        };
+        const opened = await receive('[meta]channel.lifecycle', 'channel.opened');
+        const connected = await receive('[meta]connection.lifecycle', 'connection.opened');
+        await withRealtime(app, format, async (client) => {
+          const name = `lifecycle-${format}`;
+          await client.channels.get(name).attach();
+          const { channelId, status } = await opened.received;
+          assert.deepEqual([channelId, status.isActive], [name, true]);
+          assert.equal((await connected.received).connectionId, client.connection.id);
+        });
+        const metachannel = observer.channels.get('[meta]channel.lifecycle');
+        await assert.rejects(metachannel.publish('channel.opened', 'x'), { code: 40160 });
+        const unknown = observer.channels.get('[meta]unknown');
+        await assert.rejects(unknown.attach(), { code: 40021 });
+      }));
+
     for (const ours of formats) {
       test(`the npm client publishes, capably in ${ours} receives from a filtered channel`, async () => {
         const name = `both-${format}-${ours}`;

@@ -6,15 +6,17 @@ use capably::{Capability, http::HttpMethod};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{request::succeeded, token::capability};
+use super::{
+    control::{is_id, json_file, require_endpoint, text},
+    request::succeeded,
+    token::capability,
+};
 use crate::{
-    data_options::read_file,
     failure::Failure,
     output::Output,
     service::Service,
     style::Style,
     table::{Table, pairs},
-    visible::visible,
 };
 
 /// Create or delete apps of a server of capably serve
@@ -96,8 +98,7 @@ impl Create {
     async fn run(self) -> Result<(), Failure> {
         require_endpoint(&self.service)?;
         let spec = match &self.file {
-            Some(path) => serde_json::from_slice(&read_file(path)?)
-                .map_err(|error| Failure::usage(format!("the file is not JSON: {error}")))?,
+            Some(path) => json_file(path)?,
             None => self.spec(),
         };
         let secret = self.provision_secret.as_ref().filter(|Secret(it)| !it.trim().is_empty());
@@ -113,7 +114,6 @@ impl Create {
             output.line(app)?;
             return output.flush();
         }
-        let text = |value: &Value| visible(value.as_str().unwrap_or("-")).into_owned();
         for line in pairs([("app", text(&app["appId"]))]) {
             output.line(line)?;
         }
@@ -163,8 +163,7 @@ struct Delete {
 impl Delete {
     async fn run(self) -> Result<(), Failure> {
         require_endpoint(&self.service)?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if self.app.is_empty() || !self.app.bytes().all(plain) {
+        if !is_id(&self.app) {
             return Err(Failure::usage(
                 "the app id has other characters than letters, digits, _ and -",
             ));
@@ -179,14 +178,6 @@ impl Delete {
         }
         output.flush()
     }
-}
-
-fn require_endpoint(service: &Service) -> Result<(), Failure> {
-    if service.endpoint().is_some() {
-        return Ok(());
-    }
-    Err(Failure::usage("the server is missing")
-        .remedy("name a server of `capably serve` with --endpoint or CAPABLY_ENDPOINT"))
 }
 
 /// Reads `id` or `id=rule,rule`.

@@ -7,6 +7,7 @@ mod bench;
 mod channels;
 mod completions;
 mod connection;
+mod control;
 mod demo;
 mod doctor;
 mod explain;

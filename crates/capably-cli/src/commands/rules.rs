@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use capably::http::HttpMethod;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::request::succeeded;
+use super::{
+    control::{is_id, json_file, require_endpoint, text},
+    request::succeeded,
+};
 use crate::{
-    data_options::read_file,
     failure::Failure,
     output::Output,
     service::Service,
@@ -17,7 +19,7 @@ use crate::{
     visible::visible,
 };
 
-/// List, create or delete the webhooks of an app of capably serve, and see what they could not deliver
+/// List, create, update or delete the webhooks of an app of capably serve, and see what they could not deliver
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
@@ -29,6 +31,7 @@ control API only.
 Examples:
   capably rules create http://127.0.0.1:9000/hook --endpoint localhost
   capably rules list --endpoint localhost
+  capably rules update \"$RULE\" --disable --endpoint localhost
   capably rules dead-letters \"$RULE\" --endpoint localhost
   capably rules delete \"$RULE\" --endpoint localhost"
 )]
@@ -41,6 +44,7 @@ pub(crate) struct Rules {
 enum Action {
     List(List),
     Create(Box<Create>),
+    Update(Box<Update>),
     Delete(Delete),
     DeadLetters(DeadLetters),
 }
@@ -50,6 +54,7 @@ impl Rules {
         match self.action {
             Action::List(list) => list.run().await,
             Action::Create(create) => create.run().await,
+            Action::Update(update) => update.run().await,
             Action::Delete(delete) => delete.run().await,
             Action::DeadLetters(letters) => letters.run().await,
         }
@@ -179,6 +184,17 @@ enum Source {
     Occupancy,
 }
 
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Message => "channel.message",
+            Self::Presence => "channel.presence",
+            Self::Lifecycle => "channel.lifecycle",
+            Self::Occupancy => "channel.occupancy",
+        }
+    }
+}
+
 /// A header. Its value can be a secret.
 #[derive(Clone)]
 struct Header(String, String);
@@ -192,55 +208,218 @@ impl std::fmt::Debug for Header {
 impl Create {
     async fn run(self) -> Result<(), Failure> {
         let rule = match &self.file {
-            Some(path) => serde_json::from_slice(&read_file(path)?)
-                .map_err(|error| Failure::usage(format!("the file is not JSON: {error}")))?,
+            Some(path) => json_file(path)?,
             None => self.rule(),
         };
         let created = ask(&self.service, HttpMethod::Post, "", Some(rule)).await?;
-        let rule = created.first().unwrap_or(&Value::Null);
-        let mut output = Output::stdout();
-        if self.json {
-            output.line(rule)?;
-        } else {
-            for line in pairs([
-                ("rule", text(&rule["id"])),
-                ("source", text(&rule["source"]["type"])),
-                ("url", text(&rule["target"]["url"])),
-            ]) {
-                output.line(line)?;
-            }
-        }
-        output.flush()
+        print(created.first().unwrap_or(&Value::Null), self.json)
     }
 
     fn rule(&self) -> Value {
-        let source = match self.source {
-            Source::Message => "channel.message",
-            Source::Presence => "channel.presence",
-            Source::Lifecycle => "channel.lifecycle",
-            Source::Occupancy => "channel.occupancy",
-        };
-        let headers: Vec<Value> = self
-            .header
-            .iter()
-            .map(|Header(name, value)| json!({ "name": name, "value": value }))
-            .collect();
         json!({
             "ruleType": "http",
             "requestMode": if self.batch { "batch" } else { "single" },
             "source": {
                 "channelFilter": self.channels.as_deref().unwrap_or_default(),
-                "type": source,
+                "type": self.source.name(),
             },
             "target": {
                 "url": self.url,
-                "headers": headers,
+                "headers": headers(&self.header),
                 "signingKeyId": self.sign,
                 "enveloped": !self.no_envelope,
                 "format": if self.msgpack { "msgpack" } else { "json" },
             },
         })
     }
+}
+
+/// Change a rule; events that wait for its endpoint stay
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("change").required(true).multiple(true)),
+    after_help = "\
+What no option names stays as it is. Events that wait are sent as the changed rule
+says, also to its new URL. A rule of `capably serve --rules` cannot be changed: change
+that file.
+
+Examples:
+  capably rules update \"$RULE\" --url http://127.0.0.1:9001/hook --endpoint localhost
+  capably rules update \"$RULE\" --disable --endpoint localhost
+  capably rules update \"$RULE\" --channels '' --single --json --endpoint localhost
+  echo '{\"status\":\"enabled\"}' | capably rules update \"$RULE\" --file - --endpoint localhost"
+)]
+struct Update {
+    /// Id of the rule
+    #[arg(value_parser = rule_id)]
+    rule: String,
+
+    /// URL of the endpoint, with http or https
+    #[arg(long, group = "change")]
+    url: Option<String>,
+
+    /// Events to report
+    #[arg(long, value_enum, group = "change")]
+    source: Option<Source>,
+
+    /// Report only channels whose names match this regular expression; '' for all channels
+    #[arg(long, value_name = "REGEX", group = "change")]
+    channels: Option<String>,
+
+    /// Report events
+    #[arg(long, group = "change", conflicts_with = "disable")]
+    enable: bool,
+
+    /// Report no events until the rule is enabled again
+    #[arg(long, group = "change")]
+    disable: bool,
+
+    /// Send all events that wait in one request
+    #[arg(long, group = "change", conflicts_with = "single")]
+    batch: bool,
+
+    /// Send one event in each request
+    #[arg(long, group = "change")]
+    single: bool,
+
+    /// Send an envelope with the channel and the source of the event
+    #[arg(long, group = "change", conflicts_with = "no_envelope")]
+    envelope: bool,
+
+    /// Send the data of the message as the body, and the rest in headers
+    #[arg(long, group = "change")]
+    no_envelope: bool,
+
+    /// Send MessagePack
+    #[arg(long, group = "change", conflicts_with = "no_msgpack")]
+    msgpack: bool,
+
+    /// Send JSON
+    #[arg(long, group = "change")]
+    no_msgpack: bool,
+
+    /// Sign requests with this key of the app; the id is the part of the key's name after the app id
+    #[arg(long, value_name = "KEY_ID", group = "change", conflicts_with = "no_sign")]
+    sign: Option<String>,
+
+    /// Do not sign requests
+    #[arg(long, group = "change")]
+    no_sign: bool,
+
+    /// Replace the headers of requests; repeat the option for several
+    #[arg(
+        long,
+        value_name = "NAME: VALUE",
+        value_parser = header,
+        group = "change",
+        conflicts_with = "no_headers"
+    )]
+    header: Vec<Header>,
+
+    /// Remove the headers of requests
+    #[arg(long, group = "change")]
+    no_headers: bool,
+
+    /// Read the fields to change from a JSON file, as of Ably's control API; `-` is standard input
+    #[arg(long, value_name = "PATH", group = "change", conflicts_with_all = FIELDS)]
+    file: Option<PathBuf>,
+
+    /// Print the rule as one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    service: Service,
+}
+
+/// The options of `update` that are each a field of the rule.
+const FIELDS: [&str; 15] = [
+    "url",
+    "source",
+    "channels",
+    "enable",
+    "disable",
+    "batch",
+    "single",
+    "envelope",
+    "no_envelope",
+    "msgpack",
+    "no_msgpack",
+    "sign",
+    "no_sign",
+    "header",
+    "no_headers",
+];
+
+impl Update {
+    async fn run(self) -> Result<(), Failure> {
+        let patch = match &self.file {
+            Some(path) => json_file(path)?,
+            None => self.patch(),
+        };
+        let path = format!("/{}", self.rule);
+        let updated = ask(&self.service, HttpMethod::Patch, &path, Some(patch)).await?;
+        print(updated.first().unwrap_or(&Value::Null), self.json)
+    }
+
+    /// The fields that options name.
+    fn patch(&self) -> Value {
+        let mut patch = json!({});
+        let mut set = |object: &str, field: &str, value: Value| match object {
+            "" => patch[field] = value,
+            _ => patch[object][field] = value,
+        };
+        let choice = |yes: bool, no: bool| (yes || no).then_some(yes);
+        if let Some(enabled) = choice(self.enable, self.disable) {
+            set("", "status", json!(if enabled { "enabled" } else { "disabled" }));
+        }
+        if let Some(batch) = choice(self.batch, self.single) {
+            set("", "requestMode", json!(if batch { "batch" } else { "single" }));
+        }
+        if let Some(source) = self.source {
+            set("source", "type", json!(source.name()));
+        }
+        if let Some(channels) = &self.channels {
+            set("source", "channelFilter", json!(channels));
+        }
+        if let Some(url) = &self.url {
+            set("target", "url", json!(url));
+        }
+        if let Some(enveloped) = choice(self.envelope, self.no_envelope) {
+            set("target", "enveloped", json!(enveloped));
+        }
+        if let Some(msgpack) = choice(self.msgpack, self.no_msgpack) {
+            set("target", "format", json!(if msgpack { "msgpack" } else { "json" }));
+        }
+        if self.sign.is_some() || self.no_sign {
+            set("target", "signingKeyId", json!(self.sign));
+        }
+        if self.no_headers || !self.header.is_empty() {
+            set("target", "headers", headers(&self.header));
+        }
+        patch
+    }
+}
+
+/// Prints a rule that was created or updated.
+fn print(rule: &Value, json: bool) -> Result<(), Failure> {
+    let mut output = Output::stdout();
+    if json {
+        output.line(rule)?;
+        return output.flush();
+    }
+    for line in pairs([
+        ("rule", text(&rule["id"])),
+        ("source", text(&rule["source"]["type"])),
+        ("url", text(&rule["target"]["url"])),
+    ]) {
+        output.line(line)?;
+    }
+    output.flush()
+}
+
+fn headers(headers: &[Header]) -> Value {
+    headers.iter().map(|Header(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
 /// Delete a rule; events that wait for its endpoint are dropped
@@ -352,10 +531,7 @@ async fn ask(
     rest: &str,
     body: Option<Value>,
 ) -> Result<Vec<Value>, Failure> {
-    if service.endpoint().is_none() {
-        return Err(Failure::usage("the server is missing")
-            .remedy("name a server of `capably serve` with --endpoint or CAPABLY_ENDPOINT"));
-    }
+    require_endpoint(service)?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = format!("/apps/{}/rules{path}", service.key()?.app_id());
     let mut request = service.rest()?.request(method, path);
@@ -368,13 +544,8 @@ async fn ask(
     Ok(succeeded(request.await?)?.items().to_vec())
 }
 
-fn text(value: &Value) -> String {
-    visible(value.as_str().unwrap_or("-")).into_owned()
-}
-
 fn rule_id(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !text.is_empty() && text.bytes().all(plain) {
+    if is_id(text) {
         Ok(text.to_owned())
     } else {
         Err("the id of a rule has letters, digits, _ and -".to_owned())

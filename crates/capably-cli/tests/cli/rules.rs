@@ -74,8 +74,31 @@ fn a_rule_is_created_used_listed_and_deleted() {
         assert_eq!(letter["event"]["messages"][0]["data"], "first");
         succeeded(rules(&["dead-letters", id, "--clear"]));
         assert_eq!(succeeded(rules(&["dead-letters", id])), "0 in total\n");
+        let updated = succeeded(rules(&[
+            "update",
+            id,
+            "--disable",
+            "--batch",
+            "--channels",
+            "",
+            "--no-sign",
+            "--no-headers",
+            "--json",
+        ]));
+        let updated: Value = serde_json::from_str(&updated).unwrap();
+        assert_eq!(
+            (&updated["status"], &updated["requestMode"]),
+            (&json!("disabled"), &json!("batch"))
+        );
+        assert_eq!(updated["source"], json!({"channelFilter": "", "type": "channel.message"}));
+        let target = &updated["target"];
+        assert_eq!((&target["headers"], &target["signingKeyId"]), (&json!([]), &Value::Null));
+        let printed = succeeded(rules(&["update", id, "--enable", "--source", "presence"]));
+        assert!(printed.contains(id) && printed.contains("channel.presence"), "{printed}");
+        let nothing = rules(&["update", id]);
+        assert_eq!(nothing.status.code(), Some(2), "{}", stderr(&nothing));
         let list = succeeded(rules(&["list"]));
-        assert!(list.contains(id) && list.contains("channel.message"), "{list}");
+        assert!(list.contains(id) && list.contains("channel.presence"), "{list}");
         assert_eq!(succeeded(rules(&["delete", id])), format!("Deleted rule {id}\n"));
         assert_eq!(succeeded(rules(&["list", "--json"])), "");
         let gone = rules(&["delete", id]);

@@ -87,3 +87,21 @@ in_both_formats! {
         client.close().await;
     }
 }
+
+in_both_formats! {
+    async fn a_metachannel_tells_which_channels_are_opened(app) {
+        let observer = everywhere(&app).await;
+        let metachannel = observer.channels().get("[meta]channel.lifecycle");
+        let mut events = metachannel.subscribe().name("channel.opened").await.unwrap();
+        let client = app.realtime_with(|own| own.key(app.key(0))).await;
+        client.channels().get("opened").attach().await.unwrap();
+        let event = within(events.next()).await.unwrap();
+        let details: Value = event.json().unwrap();
+        assert_eq!(details["channelId"], "opened");
+        assert_eq!(details["status"]["occupancy"]["metrics"]["connections"], 1);
+        let refused = within(async { metachannel.publish("channel.opened", "x").await }).await;
+        assert_eq!(refused.unwrap_err().code(), ErrorCode(40160));
+        client.close().await;
+        observer.close().await;
+    }
+}
