@@ -376,6 +376,21 @@ async fn connections_are_listed_found_and_cut() {
 }
 
 #[tokio::test]
+async fn a_client_of_comet_has_the_address_that_it_has_connected_from() {
+    for format in FORMATS {
+        let scene = Scene::new().await;
+        let mut http = Http::connect(&scene.server).await;
+        let from = http.stream.local_addr().unwrap().to_string();
+        let key = scene.server.key();
+        let target = format!("/comet/connect?key={key}&format={}&stream=false", format.name());
+        assert_eq!(http.request("GET", &target, &[], b"").await.status, 200);
+        let listed = scene.get("connections").await;
+        assert_eq!(listed["connections"][0]["address"], from);
+        assert_eq!(listed["connections"][0]["format"], format.name());
+    }
+}
+
+#[tokio::test]
 async fn the_first_rule_moves_clients_behind_the_faults_and_the_console_stays_in_front() {
     for format in FORMATS {
         let scene = Scene::new().await;

@@ -1,6 +1,6 @@
 //! The server's connections: accepting them, and ending them when the server stops.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use capably_protocol::ServerFrame;
 use hyper::{Request, body::Incoming};
@@ -53,7 +53,7 @@ pub(crate) async fn serve_stream(stream: TcpStream, stop: Stop, shared: Arc<Shar
 /// Serves HTTP until the connection ends or becomes the WebSocket of a client that is accepted.
 async fn open(stream: TcpStream, stop: Stop, shared: Arc<Shared>) -> Option<Box<Session>> {
     let stream = secured(stream, stop.clone(), &shared).await?;
-    let peer = stream.peer_addr().ok().map(|address| address.ip());
+    let peer = stream.peer_addr().ok();
     let handler = Handler { shared: Arc::clone(&shared), peer };
     let Upgraded { stream, already_read, upgrade } = serve_http(stream, stop, &handler).await?;
     Session::over_websocket(shared, stream, &already_read, upgrade).await
@@ -77,7 +77,7 @@ async fn secured(tcp: TcpStream, _: Stop, _: &Shared) -> Option<Stream> {
 struct Handler {
     shared: Arc<Shared>,
     /// The address of the client.
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
 }
 
 impl Handle for Handler {

@@ -1,7 +1,7 @@
 //! The router: every request goes to the WebSocket side, to comet, to the event streams, to the REST side, or to the
 //! operator's.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use capably_protocol::{ErrorInfo, Format};
 use hyper::{Method, Request, body::Incoming, header, http::request::Parts};
@@ -26,11 +26,7 @@ use crate::hub::error;
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
-    #[cfg_attr(
-        not(feature = "console"),
-        expect(unused_variables, reason = "only the console wants it")
-    )]
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
     upgrade: &mut Option<Opening>,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -41,7 +37,7 @@ pub(super) async fn handle(
     }
     #[cfg(feature = "console")]
     if console::answers(shared, path) {
-        return console::respond(shared, head, body, peer).await;
+        return console::respond(shared, head, body, peer.map(|peer| peer.ip())).await;
     }
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let format = reply::accepted(&head.headers, query.get("format"));
@@ -62,7 +58,7 @@ pub(super) async fn handle(
             refuse(format, &error)
         })
     } else if comet::answers(&head) {
-        comet::answer(shared, &head, &query, body).await.unwrap_or_else(|refused| {
+        comet::answer(shared, &head, &query, body, peer).await.unwrap_or_else(|refused| {
             tracing::debug!(code = refused.error.code.0, "a request of comet is refused");
             metrics.refused(&refused.error, 1);
             refused.into_reply(format)

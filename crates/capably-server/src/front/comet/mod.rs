@@ -11,7 +11,7 @@
 mod exchange;
 pub(super) mod sessions;
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use capably_protocol::{
@@ -51,12 +51,13 @@ pub(super) fn answers(head: &Parts) -> bool {
     head.method != Method::OPTIONS && head.uri.path().starts_with("/comet/")
 }
 
-/// Answers a request. The body of an error has a frame, as the body of every response does.
+/// Answers a request of the client at `peer`. The body of an error has a frame, as the body of every response does.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     head: &Parts,
     query: &Query,
     body: Incoming,
+    peer: Option<SocketAddr>,
 ) -> Result<Reply, Refused> {
     let credentials = credentials::in_request(&head.headers, query);
     let path = query::path_segments(head.uri.path())?;
@@ -64,7 +65,8 @@ pub(super) async fn answer(
     let wants_stream = query.get("stream").map(|stream| stream != "false");
     match (&head.method, &path[..]) {
         (&Method::GET, ["comet", "connect"]) => {
-            connect(shared, head, query, credentials, wants_stream.unwrap_or(true)).await
+            let opening = Opening::read(shared, head, query, credentials).over_http(shared, peer);
+            connect(shared, opening, wants_stream.unwrap_or(true)).await
         }
         (&Method::GET, ["comet", key, "recv"]) => {
             let session = find(shared, key, credentials)?;
@@ -92,17 +94,10 @@ pub(super) async fn answer(
 }
 
 /// Opens a session, and receives its first frames.
-async fn connect(
-    shared: &Arc<Shared>,
-    head: &Parts,
-    query: &Query,
-    credentials: Result<Option<Credentials>, ErrorInfo>,
-    streams: bool,
-) -> Result<Reply, Refused> {
+async fn connect(shared: &Arc<Shared>, opening: Opening, streams: bool) -> Result<Reply, Refused> {
     if !shared.operating.readiness.accepts_clients() {
         return Err(error::shutting_down().into());
     }
-    let opening = Opening::read(shared, head, query, credentials).over_http(shared);
     let format = opening.format();
     let (mailbox, exchange) = exchange(format, shared.settings.max_frame_size);
     let client = opening.client_id();

@@ -19,7 +19,7 @@ pub(in crate::front) enum Carrier {
 }
 
 impl Carrier {
-    /// The address of the client. Each request of comet may come from another one.
+    /// The address of the client, if the carrier is one connection. Each request of comet may come from another address.
     #[cfg(feature = "console")]
     pub(super) fn peer_addr(&self) -> Option<std::net::SocketAddr> {
         match self {

@@ -1,6 +1,6 @@
 //! The parameters with which a client opens a transport.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use capably_protocol::{ErrorInfo, Format, Str};
 use hyper::http::request::Parts;
@@ -30,6 +30,9 @@ pub(crate) struct Opening {
     /// The client's `agent` (RTN2g), if the server has a console.
     #[cfg(feature = "console")]
     pub(super) agent: Option<Box<str>>,
+    /// The address from which the client has connected over HTTP. That of a WebSocket is the address of its socket.
+    #[cfg(feature = "console")]
+    pub(super) address: Option<SocketAddr>,
     /// The client, or why it is refused.
     pub(super) admitted: Result<Admitted, ErrorInfo>,
 }
@@ -62,13 +65,27 @@ impl Opening {
             resume: query.get("resume").or_else(|| query.get("recover")).map(Str::from),
             #[cfg(feature = "console")]
             agent: shared.console.as_ref().and_then(|_| agent(request, query)),
+            #[cfg(feature = "console")]
+            address: None,
             admitted,
         }
     }
 
     /// As it is over HTTP requests: there are no pings, and what is between client and server ends requests that are
     /// silent for long.
-    pub(in crate::front) fn over_http(mut self, shared: &Shared) -> Self {
+    pub(in crate::front) fn over_http(
+        mut self,
+        shared: &Shared,
+        #[cfg_attr(
+            not(feature = "console"),
+            expect(unused_variables, reason = "only the console wants it")
+        )]
+        address: Option<SocketAddr>,
+    ) -> Self {
+        #[cfg(feature = "console")]
+        {
+            self.address = address;
+        }
         self.heartbeat = self.heartbeat.without_pings();
         self.max_idle_interval = self.max_idle_interval.min(shared.settings.max_idle_interval);
         self

@@ -173,11 +173,12 @@ impl Session {
         });
         #[cfg(feature = "console")]
         let tap = shared.console.as_ref().map(|console| {
+            let address = opening.address.or_else(|| carrier.peer_addr());
             let client = ClientFacts {
                 connection: connection.clone(),
                 since: now.wall,
                 format: opening.format,
-                address: carrier.peer_addr().map(|address| console.relayed.client(address)),
+                address: address.map(|address| console.relayed.client(address)),
                 agent: opening.agent,
             };
             Tap::new(Arc::new(client), Arc::clone(&console.frames))
