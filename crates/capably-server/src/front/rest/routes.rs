@@ -15,6 +15,7 @@ use crate::{front::http::reply::Reply, hub::error};
 /// - `open`: no credentials.
 /// - `provision`: permission to create apps.
 /// - `client`: credentials of an app; the handler gets the app and the identity.
+/// - `room`: as `client`; the handler gets the room.
 /// - `push`: credentials of an app or of a device; the handler gets the app and the caller.
 /// - `own`: the handler checks the credentials itself, because the right depends on the path or on the body.
 macro_rules! routes {
@@ -45,6 +46,11 @@ macro_rules! routes {
     (@client $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {{
         let (app, identity) = access::client($call)?;
         $resource::$handler($call, &app, &identity, $($argument),*).await
+    }};
+    (@room $call:ident, $resource:ident, $handler:ident, $room:ident $(, $argument:ident)*) => {{
+        let (app, identity) = access::client($call)?;
+        let room = $resource::Room::new($call, &app, &identity, $room)?;
+        $resource::$handler(&room, $($argument),*).await
     }};
     (@push $call:ident, $resource:ident, $handler:ident, $($argument:ident),*) => {{
         let (app, caller) = access::push($call)?;
@@ -97,18 +103,18 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, ErrorInfo> {
         GET    ["channels", channel, "object"]                          client    objects::root(channel);
         GET    ["channels", channel, "object", id]                      client    objects::get(channel, id);
 
-        POST   ["chat", "v4", "rooms", room, "messages"]                client    chat::send(room);
-        GET    ["chat", "v4", "rooms", room, "messages"]                client    chat::history(room);
-        GET    ["chat", "v4", "rooms", room, "messages", serial]        client    chat::get(room, serial);
-        PUT    ["chat", "v4", "rooms", room, "messages", serial]        client    chat::update(room, serial);
-        DELETE ["chat", "v4", "rooms", room, "messages", serial]        client    chat::remove(room, serial);
-        POST   ["chat", "v4", "rooms", room, "messages", serial, "delete"] client chat::delete(room, serial);
-        GET    ["chat", "v4", "rooms", room, "messages", serial, "versions"] client chat::versions(room, serial);
-        POST   ["chat", "v4", "rooms", room, "messages", serial, "reactions"] client chat::react(room, serial);
-        DELETE ["chat", "v4", "rooms", room, "messages", serial, "reactions"] client chat::unreact(room, serial);
-        GET    ["chat", "v4", "rooms", room, "messages", serial, "client-reactions"] client
+        POST   ["chat", "v4", "rooms", room, "messages"]                room      chat::send(room);
+        GET    ["chat", "v4", "rooms", room, "messages"]                room      chat::history(room);
+        GET    ["chat", "v4", "rooms", room, "messages", serial]        room      chat::get(room, serial);
+        PUT    ["chat", "v4", "rooms", room, "messages", serial]        room      chat::update(room, serial);
+        DELETE ["chat", "v4", "rooms", room, "messages", serial]        room      chat::remove(room, serial);
+        POST   ["chat", "v4", "rooms", room, "messages", serial, "delete"] room chat::delete(room, serial);
+        GET    ["chat", "v4", "rooms", room, "messages", serial, "versions"] room chat::versions(room, serial);
+        POST   ["chat", "v4", "rooms", room, "messages", serial, "reactions"] room chat::react(room, serial);
+        DELETE ["chat", "v4", "rooms", room, "messages", serial, "reactions"] room chat::unreact(room, serial);
+        GET    ["chat", "v4", "rooms", room, "messages", serial, "client-reactions"] room
             chat::client_reactions(room, serial);
-        GET    ["chat", "v4", "rooms", room, "occupancy"]               client    chat::occupancy(room);
+        GET    ["chat", "v4", "rooms", room, "occupancy"]               room      chat::occupancy(room);
 
         POST   ["messages"]                                             client    batch::publish();
         GET    ["presence"]                                             client    batch::presence();

@@ -26,49 +26,57 @@ use crate::{
     },
 };
 
-/// The channel of a room.
-fn channel_of(room: &str) -> Result<Str, ErrorInfo> {
-    if room.is_empty() {
-        return Err(error::bad_channel_name("the name of the room is empty"));
+/// A request to a room.
+pub(super) struct Room<'a> {
+    call: &'a Call<'a>,
+    app: &'a AppHandle,
+    identity: &'a Identity,
+    channel: Str,
+}
+
+impl<'a> Room<'a> {
+    /// # Errors
+    /// Code 40010 for an empty name.
+    pub(super) fn new(
+        call: &'a Call<'a>,
+        app: &'a AppHandle,
+        identity: &'a Identity,
+        name: &str,
+    ) -> Result<Self, ErrorInfo> {
+        if name.is_empty() {
+            return Err(error::bad_channel_name("the name of the room is empty"));
+        }
+        let channel = format!("{name}{}", crate::hub::CHAT_SUFFIX).into();
+        Ok(Self { call, app, identity, channel })
     }
-    Ok(format!("{room}{}", crate::hub::CHAT_SUFFIX).into())
 }
 
 /// `POST /chat/v4/rooms/{room}/messages`.
 ///
 /// # Errors
 /// Code 40000 for a body that is not a chat message, 40012 without a client id, and those of a publish.
-pub(super) async fn send(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-) -> Result<Reply, ErrorInfo> {
-    let channel = channel_of(room)?;
+pub(super) async fn send(room: &Room<'_>) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
     require_client(identity)?;
     let content = Content::read(call.decode_object()?)?;
     call.count_messages(1);
     let message = Message { id: idempotency_key(call), ..content.into_message() };
     let accepted = app
-        .commit(|hub, outputs| hub.publish(identity, &channel, vec![message], call.now, outputs))
+        .commit(|hub, outputs| hub.publish(identity, channel, vec![message], call.now, outputs))
         .await?;
     let serial = accepted.position.message_serial(0);
-    reply_message(call, app, identity, &channel, &serial, StatusCode::CREATED).await
+    reply_message(room, &serial, StatusCode::CREATED).await
 }
 
 /// `GET /chat/v4/rooms/{room}/messages`.
 ///
 /// # Errors
 /// As the history of a channel.
-pub(super) async fn history(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn history(room: &Room<'_>) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
     let from_serial = call.query.get("fromSerial").map(Str::from);
     let query = HistoryQuery { page: page::of_the_past(call.query, call.now.wall)?, from_serial };
-    let found = app.history(identity, &channel_of(room)?, &query, call.now).await?;
+    let found = app.history(identity, channel, &query, call.now).await?;
     Ok(reply_messages(call, &query.page, &found))
 }
 
@@ -76,14 +84,9 @@ pub(super) async fn history(
 ///
 /// # Errors
 /// Code 40400 for an unknown message, and those of reading a channel.
-pub(super) async fn get(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
-    let message = app.message(identity, &channel_of(room)?, serial, call.now).await?;
+pub(super) async fn get(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
+    let message = app.message(identity, channel, serial, call.now).await?;
     let message = chat_message(&message).ok_or_else(error::unknown_message)?;
     Ok(call.reply(StatusCode::OK, &message))
 }
@@ -92,15 +95,10 @@ pub(super) async fn get(
 ///
 /// # Errors
 /// As [`get`].
-pub(super) async fn versions(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn versions(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
     let query = page::oldest_first(call.query)?;
-    let found = app.versions(identity, &channel_of(room)?, serial, &query, call.now).await?;
+    let found = app.versions(identity, channel, serial, &query, call.now).await?;
     Ok(reply_messages(call, &query, &found))
 }
 
@@ -108,58 +106,40 @@ pub(super) async fn versions(
 ///
 /// # Errors
 /// Code 40000 for a body that is not an update, and those of changing a message.
-pub(super) async fn update(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn update(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, .. } = room;
     let change = Change::read_update(call.decode_object()?)?;
-    apply(call, app, identity, (room, serial), change, MessageAction::Update).await
+    apply(room, serial, change, MessageAction::Update).await
 }
 
 /// `POST /chat/v4/rooms/{room}/messages/{serial}/delete`: the message stays, without its content.
 ///
 /// # Errors
 /// As [`update`].
-pub(super) async fn delete(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn delete(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, .. } = room;
     let is_empty = call.body().is_ok_and(|body| body.is_empty());
     let change =
         if is_empty { Change::default() } else { Change::read_delete(call.decode_object()?)? };
-    apply(call, app, identity, (room, serial), change, MessageAction::Delete).await
+    apply(room, serial, change, MessageAction::Delete).await
 }
 
 /// `DELETE /chat/v4/rooms/{room}/messages/{serial}`: as [`delete`], without a body.
 ///
 /// # Errors
 /// As [`update`].
-pub(super) async fn remove(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn remove(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
     let change = Change::default();
-    apply(call, app, identity, (room, serial), change, MessageAction::Delete).await
+    apply(room, serial, change, MessageAction::Delete).await
 }
 
 async fn apply(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    (room, serial): (&str, &str),
+    room: &Room<'_>,
+    serial: &str,
     change: Change,
     action: MessageAction,
 ) -> Result<Reply, ErrorInfo> {
-    let channel = channel_of(room)?;
+    let Room { call, app, identity, channel } = room;
     require_client(identity)?;
     call.count_messages(1);
     let Change { content, version } = change;
@@ -170,27 +150,22 @@ async fn apply(
         version: Some(Box::new(version)),
         ..content.into_message()
     };
-    app.commit_about(&channel, serial, |hub, outputs| {
-        hub.change(identity, &channel, message, call.now, outputs)
+    app.commit_about(channel, serial, |hub, outputs| {
+        hub.change(identity, channel, message, call.now, outputs)
     })
     .await?;
-    reply_message(call, app, identity, &channel, serial, StatusCode::OK).await
+    reply_message(room, serial, StatusCode::OK).await
 }
 
 /// `POST /chat/v4/rooms/{room}/messages/{serial}/reactions`.
 ///
 /// # Errors
 /// Code 40000 for a reaction that is not valid, and those of annotating a message.
-pub(super) async fn react(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn react(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, .. } = room;
     let reaction = Reaction::read(call.decode_object()?)?;
     let annotation = reaction.annotation(AnnotationAction::Create)?;
-    let serial = annotate(call, app, identity, (room, serial), annotation).await?;
+    let serial = annotate(room, serial, annotation).await?;
     Ok(call.reply(StatusCode::CREATED, &json!({ "serial": &*serial })))
 }
 
@@ -198,33 +173,22 @@ pub(super) async fn react(
 ///
 /// # Errors
 /// As [`react`].
-pub(super) async fn unreact(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn unreact(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, .. } = room;
     let text = |name| call.query.get(name).map(str::to_owned);
     let reaction = Reaction::new(text("type"), text("name"), None)?;
     let annotation = reaction.annotation(AnnotationAction::Delete)?;
-    let serial = annotate(call, app, identity, (room, serial), annotation).await?;
+    let serial = annotate(room, serial, annotation).await?;
     Ok(call.reply(StatusCode::OK, &json!({ "serial": &*serial })))
 }
 
-async fn annotate(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    (room, serial): (&str, &str),
-    annotation: Annotation,
-) -> Result<Str, ErrorInfo> {
-    let channel = channel_of(room)?;
+async fn annotate(room: &Room<'_>, serial: &str, annotation: Annotation) -> Result<Str, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
     require_client(identity)?;
     call.count_messages(1);
     let accepted = app
-        .commit_about(&channel, serial, |hub, outputs| {
-            hub.annotate(identity, &channel, serial, vec![annotation], call.now, outputs)
+        .commit_about(channel, serial, |hub, outputs| {
+            hub.annotate(identity, channel, serial, vec![annotation], call.now, outputs)
         })
         .await?;
     Ok(accepted.position.message_serial(0))
@@ -235,19 +199,14 @@ async fn annotate(
 ///
 /// # Errors
 /// As [`get`], and code 40003 when there is no client id.
-pub(super) async fn client_reactions(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-    serial: &str,
-) -> Result<Reply, ErrorInfo> {
+pub(super) async fn client_reactions(room: &Room<'_>, serial: &str) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
     let client = call.query.get("forClientId").map(Str::from);
     let client = client.or_else(|| identity.client.name().cloned());
     let client = client.ok_or_else(|| {
         error::bad_parameter("`forClientId` is missing, and the request has no clientId")
     })?;
-    let message = app.message(identity, &channel_of(room)?, serial, call.now).await?;
+    let message = app.message(identity, channel, serial, call.now).await?;
     Ok(call.reply(StatusCode::OK, &reactions_of(&message, Some(&client))))
 }
 
@@ -255,14 +214,9 @@ pub(super) async fn client_reactions(
 ///
 /// # Errors
 /// As the status of a channel.
-pub(super) async fn occupancy(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    room: &str,
-) -> Result<Reply, ErrorInfo> {
-    let channel = channel_of(room)?;
-    let occupancy = app.with(|hub, _| hub.occupancy(identity, &channel))?;
+pub(super) async fn occupancy(room: &Room<'_>) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
+    let occupancy = app.with(|hub, _| hub.occupancy(identity, channel))?;
     let body = json!({
         "connections": occupancy.connections,
         "presenceMembers": occupancy.presence_members,
@@ -286,13 +240,11 @@ fn idempotency_key(call: &Call<'_>) -> Option<Str> {
 
 /// Replies with a message as it is now. Who may send it may see it, even without the right to read the history.
 async fn reply_message(
-    call: &Call<'_>,
-    app: &AppHandle,
-    identity: &Identity,
-    channel: &Str,
+    room: &Room<'_>,
     serial: &str,
     status: StatusCode,
 ) -> Result<Reply, ErrorInfo> {
+    let Room { call, app, identity, channel } = room;
     let reader = Identity {
         capability: Capability::all().into(),
         client: Client::Any,
