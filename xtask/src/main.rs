@@ -4,6 +4,7 @@ mod chores;
 mod codes;
 mod package;
 mod pure;
+mod sizes;
 mod spec;
 
 use std::{
@@ -29,6 +30,8 @@ Usage: cargo xtask <task>
   hours [seed]          run 1,000 simulated hours of drops and refusals, or only the hour of a seed
   interop               test the official clients against our server, and against our clients; needs Node.js
   bench                 run all benches
+
+  sizes [program...]    build the programs for release, and write their sizes into the README
 ";
 
 /// The result of a task: the text to print, or the error.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         ["hours", seed] => chores::hours(&root, Some(seed)),
         ["interop"] => chores::interop(&root),
         ["bench"] => chores::bench(&root),
+        ["sizes", ref programs @ ..] => sizes::write(&root, programs),
         ["package"] => package::check(&root),
         _ => Err(USAGE.to_owned()),
     };
