@@ -157,9 +157,8 @@ async fn a_client_that_comes_into_such_a_network_resumes_by_polling() {
         assert_eq!((middlebox.count("stream=true"), middlebox.count("stream=false")), (2, 1));
         // From then on it does not wait for a stream again.
         middlebox.cut();
-        let connected = async {
-            while changes.next().await.unwrap().current != ConnectionState::Connected {}
-        };
+        let connected =
+            async { while changes.next().await.unwrap().current != ConnectionState::Connected {} };
         timeout(PATIENCE, connected).await.expect("the client comes back again");
         publisher.publish("n", "21").await.unwrap();
         let message = timeout(PATIENCE, messages.next()).await.expect("it is lost").unwrap();
