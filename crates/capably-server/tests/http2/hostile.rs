@@ -57,7 +57,7 @@ async fn half_a_preface_is_ended_after_a_minute() {
 
 #[tokio::test]
 async fn a_response_that_the_client_does_not_read_is_reset_and_others_are_not() {
-    let server = server().await;
+    let server = builder().max_idle_interval(Duration::from_secs(160)).start().await.unwrap();
     let body = json!({"data": "x".repeat(60_000)});
     for _ in 0..3 {
         assert_eq!(request(&server, "POST", "/channels/a/messages", &body).await.status, 201);
@@ -76,6 +76,9 @@ async fn a_response_that_the_client_does_not_read_is_reset_and_others_are_not() 
     assert_eq!((reset.stream, reset.code()), (1, CANCEL));
     let elapsed = start.elapsed().as_secs();
     assert!((30..60).contains(&elapsed), "{elapsed}");
+    let keepalive = raw.frame_that(|frame| frame.stream == 3).await;
+    assert_eq!(keepalive.kind, DATA);
+    assert!(start.elapsed().as_secs() >= 80, "{:?}", start.elapsed());
     tokio::time::resume();
     raw.get(5, "/time").await;
     let answered = raw.frame_that(|frame| frame.kind == DATA && frame.stream == 5).await;

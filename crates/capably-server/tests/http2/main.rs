@@ -262,6 +262,8 @@ async fn a_request_that_is_too_large_is_refused_and_ends_nothing_else() {
     let answer = other.request("POST", "/channels/a/messages", &headers, body.as_bytes()).await;
     assert_eq!(answer.status, 201);
     events.until("small").await;
+    drop(events);
+    http.end().await;
     let large = "x".repeat(70_000);
     let answer = other.request("GET", "/time", &[("x-large", &large)], b"").await;
     assert_eq!(answer.status, 431);

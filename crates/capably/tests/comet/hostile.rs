@@ -221,3 +221,20 @@ async fn calls_end_when_requests_that_send_do_not() {
     client.close().await;
     assert_eq!(client.connection().state(), ConnectionState::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn frames_in_the_answer_of_a_request_that_sends_are_received() {
+    let connect = Some((200, JSON, CONNECTED, Rest::Stalls));
+    let acknowledged = r#"[{"action":1,"msgSerial":0,"count":1,"res":[{"serials":["s"]}]}]"#;
+    let (served, _) = client(connect, None, Some((200, JSON, acknowledged, Rest::Ends)));
+    served.channels().get("answered").publish("n", "1").await.unwrap();
+    served.close().await;
+    let refused = r#"[{"action":9,"error":{"code":40101,"statusCode":401,"message":"no"}}]"#;
+    let (failing, _) = client(connect, None, Some((401, JSON, refused, Rest::Ends)));
+    let (failed, published) = tokio::join!(
+        end(&failing),
+        failing.channels().get("refused").publish("n", "1").into_future()
+    );
+    assert_eq!(failed, (ConnectionState::Failed, 40101, Some(401)));
+    assert_eq!(published.unwrap_err().code().0, 40101);
+}
