@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use capably::{ClientOptions, Realtime, realtime::ConnectionState, transport::Transport};
 use capably_server::Server;
 use tokio::{task::JoinSet, time::timeout};
-#[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 
 use super::{exercise, middlebox::Middlebox};
@@ -29,7 +28,6 @@ fn through(middlebox: &Middlebox, server: &Server, binary: bool) -> ClientOption
 }
 
 /// TLS with a certificate of `localhost`, and its root in PEM.
-#[cfg(feature = "tls")]
 fn tls() -> (TlsAcceptor, String) {
     use rustls::{ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer};
 
@@ -44,7 +42,6 @@ fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
-#[cfg(feature = "tls")]
 #[tokio::test]
 async fn comet_works_over_tls_as_a_stream_and_by_polling() {
     let server = Server::builder().start().await.unwrap();
@@ -64,7 +61,6 @@ async fn comet_works_over_tls_as_a_stream_and_by_polling() {
     }
 }
 
-#[cfg(feature = "tls")]
 #[tokio::test]
 async fn comet_works_over_the_tls_of_the_server() {
     let tls = capably_server::Tls::self_signed(["localhost"]).unwrap();

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "tls")]
 mod between;
 mod hostile;
+#[cfg(feature = "tls")]
 mod middlebox;
 
 use std::{
