@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use capably::http::HttpMethod;
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
@@ -236,9 +236,7 @@ impl Create {
 
 /// Change a rule; events that wait for its endpoint stay
 #[derive(Debug, Args)]
-#[command(
-    group(ArgGroup::new("change").required(true).multiple(true)),
-    after_help = "\
+#[command(after_help = "\
 What no option names stays as it is. Events that wait are sent as the changed rule
 says, also to its new URL. A rule of `capably serve --rules` cannot be changed: change
 that file.
@@ -247,63 +245,62 @@ Examples:
   capably rules update \"$RULE\" --url http://127.0.0.1:9001/hook --endpoint localhost
   capably rules update \"$RULE\" --disable --endpoint localhost
   capably rules update \"$RULE\" --channels '' --single --json --endpoint localhost
-  echo '{\"status\":\"enabled\"}' | capably rules update \"$RULE\" --file - --endpoint localhost"
-)]
+  echo '{\"status\":\"enabled\"}' | capably rules update \"$RULE\" --file - --endpoint localhost")]
 struct Update {
     /// Id of the rule
     #[arg(value_parser = rule_id)]
     rule: String,
 
     /// URL of the endpoint, with http or https
-    #[arg(long, group = "change")]
+    #[arg(long)]
     url: Option<String>,
 
     /// Events to report
-    #[arg(long, value_enum, group = "change")]
+    #[arg(long, value_enum)]
     source: Option<Source>,
 
     /// Report only channels whose names match this regular expression; '' for all channels
-    #[arg(long, value_name = "REGEX", group = "change")]
+    #[arg(long, value_name = "REGEX")]
     channels: Option<String>,
 
     /// Report events
-    #[arg(long, group = "change", conflicts_with = "disable")]
+    #[arg(long, conflicts_with = "disable")]
     enable: bool,
 
     /// Report no events until the rule is enabled again
-    #[arg(long, group = "change")]
+    #[arg(long)]
     disable: bool,
 
     /// Send all events that wait in one request
-    #[arg(long, group = "change", conflicts_with = "single")]
+    #[arg(long, conflicts_with = "single")]
     batch: bool,
 
     /// Send one event in each request
-    #[arg(long, group = "change")]
+    #[arg(long)]
     single: bool,
 
     /// Send an envelope with the channel and the source of the event
-    #[arg(long, group = "change", conflicts_with = "no_envelope")]
+    #[arg(long, conflicts_with = "no_envelope")]
     envelope: bool,
 
     /// Send the data of the message as the body, and the rest in headers
-    #[arg(long, group = "change")]
+    #[arg(long)]
     no_envelope: bool,
 
     /// Send MessagePack
-    #[arg(long, group = "change", conflicts_with = "no_msgpack")]
+    #[arg(long, conflicts_with = "no_msgpack")]
     msgpack: bool,
 
     /// Send JSON
-    #[arg(long, group = "change")]
+    #[arg(long)]
     no_msgpack: bool,
 
     /// Sign requests with this key of the app; the id is the part of the key's name after the app id
-    #[arg(long, value_name = "KEY_ID", group = "change", conflicts_with = "no_sign")]
+    #[arg(long, value_name = "KEY_ID", conflicts_with = "no_sign")]
     sign: Option<String>,
 
     /// Do not sign requests
-    #[arg(long, group = "change")]
+    #[arg(long)]
     no_sign: bool,
 
     /// Replace the headers of requests; repeat the option for several
@@ -311,17 +308,16 @@ struct Update {
         long,
         value_name = "NAME: VALUE",
         value_parser = header,
-        group = "change",
         conflicts_with = "no_headers"
     )]
     header: Vec<Header>,
 
     /// Remove the headers of requests
-    #[arg(long, group = "change")]
+    #[arg(long)]
     no_headers: bool,
 
     /// Read the fields to change from a JSON file, as of Ably's control API; `-` is standard input
-    #[arg(long, value_name = "PATH", group = "change", conflicts_with_all = FIELDS)]
+    #[arg(long, value_name = "PATH", conflicts_with_all = FIELDS)]
     file: Option<PathBuf>,
 
     /// Print the rule as one JSON object
@@ -357,6 +353,10 @@ impl Update {
             Some(path) => json_file(path)?,
             None => self.patch(),
         };
+        if patch.as_object().is_some_and(|fields| fields.is_empty()) {
+            return Err(Failure::usage("there is nothing to change")
+                .remedy("name what is to change, such as --url or --disable"));
+        }
         let path = format!("/{}", self.rule);
         let updated = ask(&self.service, HttpMethod::Patch, &path, Some(patch)).await?;
         print(updated.first().unwrap_or(&Value::Null), self.json)

@@ -90,6 +90,16 @@ pub(crate) fn metachannel() -> ErrorInfo {
     )
 }
 
+/// A capability or modes that allow nothing on a metachannel.
+pub(crate) fn metachannel_denied() -> ErrorInfo {
+    error(
+        40160,
+        401,
+        "a metachannel needs the mode `subscribe`, and a capability with its qualifier, such as \
+         {\"[meta]*\":[\"subscribe\"]}",
+    )
+}
+
 /// A change without the serial of its message.
 pub(crate) fn serial_missing() -> ErrorInfo {
     bad_parameter("a change of a message needs the message's `serial`")

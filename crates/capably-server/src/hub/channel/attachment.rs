@@ -11,6 +11,7 @@ use super::{delta, occupancy::Metrics, replay::Rewind, view::View};
 use crate::hub::{
     access::{capability::Operation, identity::Identity},
     error,
+    metachannel::is_metachannel,
 };
 
 /// The modes of an ATTACH that requests none (RTL4l).
@@ -67,7 +68,10 @@ impl Attachment {
             Self { view, requested, granted: Flags::NONE, whole_appends, deltas, metrics };
         attachment.granted = attachment.allowed_by(&attach.channel, identity);
         if attachment.granted == Flags::NONE {
-            return Err(error::denied("attach"));
+            return Err(match is_metachannel(attachment.channel(&attach.channel)) {
+                true => error::metachannel_denied(),
+                false => error::denied("attach"),
+            });
         }
         Ok(attachment)
     }

@@ -238,7 +238,9 @@ fn a_capability_must_name_the_qualifier() {
         bench.send(client, vec![ClientFrame::Attach(attach)]);
         let frames = bench.frames(client);
         let [ServerFrame::Error(frame)] = &frames[..] else { panic!("{frames:?}") };
-        assert_eq!(frame.error.as_ref().unwrap().code.0, code, "{channel}");
+        let error = frame.error.as_ref().unwrap();
+        assert_eq!(error.code.0, code, "{channel}");
+        assert!(error.message.contains("[meta]"), "{}", error.message);
     }
     let meta = Arc::new(capability(json!({"[meta]*": ["subscribe"]})));
     let identity = Identity { capability: meta, ..bench.identity() };
