@@ -2,7 +2,7 @@
 //!
 //! A [`Rule`] names a [`Source`] of events, the channels, and the endpoint. Rules belong to an app. [`Builder::webhook_rules`]
 //! gives rules to the first app; `POST /apps/{appId}/rules` and the member `rules` of `POST /apps` create them while the
-//! server runs. Their JSON is that of the service's control API.
+//! server runs, and `PATCH /apps/{appId}/rules/{id}` changes one. Their JSON is that of the service's control API.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
