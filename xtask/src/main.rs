@@ -3,8 +3,10 @@
 mod chores;
 mod codes;
 mod package;
+mod plots;
 mod pure;
 mod sizes;
+mod soak;
 mod spec;
 
 use std::{
@@ -31,7 +33,12 @@ Usage: cargo xtask <task>
   interop               test the official clients against our server, and against our clients; needs Node.js
   bench                 run all benches
 
+  plots                 draw the figures in docs/performance
+  plots <figures.csv>   draw one file, as that of a soak
+  plots --check         fail if a plot in docs/performance does not show its figures
   sizes [program...]    build the programs for release, and write their sizes into the README
+  soak [seconds]        a mixed load with faults on `capably serve`, two hours long; fail if memory grows
+  soak <figures.csv>    judge the figures of a run that has ended
 ";
 
 /// The result of a task: the text to print, or the error.
@@ -53,7 +60,13 @@ fn main() -> ExitCode {
         ["hours", seed] => chores::hours(&root, Some(seed)),
         ["interop"] => chores::interop(&root),
         ["bench"] => chores::bench(&root),
+        ["plots"] => plots::draw_all(&root),
+        ["plots", "--check"] => plots::check(&root),
+        ["plots", source] if !source.starts_with('-') => plots::draw(Path::new(source)),
         ["sizes", ref programs @ ..] => sizes::write(&root, programs),
+        ["soak"] => soak::run(&root, None),
+        ["soak", figures] if figures.ends_with(".csv") => soak::judge(Path::new(figures)),
+        ["soak", seconds] => soak::run(&root, Some(seconds)),
         ["package"] => package::check(&root),
         _ => Err(USAGE.to_owned()),
     };

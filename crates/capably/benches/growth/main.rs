@@ -96,6 +96,7 @@ fn main() {
         assert!(CURVES.iter().any(|curve| curve.name == *name), "there is no curve `{name}`");
     }
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../docs/performance");
+    fs::create_dir_all(&folder).unwrap();
     for curve in
         CURVES.iter().filter(|it| names.is_empty() || names.iter().any(|name| *name == it.name))
     {
