@@ -16,10 +16,12 @@ use crate::{Error, outbox::RefusedPublish};
 
 mod batches;
 mod intake;
+mod items;
 
 use batches::Batches;
 pub(crate) use batches::Notice;
 pub(crate) use intake::{Break, Intake, Next};
+pub(crate) use items::Items;
 
 /// What happens when a listener does not keep up and its queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -164,7 +166,8 @@ impl<T: Weigh, N: Notice> Queue<T, N> {
     ///
     /// With [`Overflow::Replay`] the queue accepts all items of a push or none, and a queue that is not full
     /// accepts a push of any size: a replay can only start at the boundary of a frame.
-    pub(crate) fn push(&self, mut items: Vec<T>, origin: Origin) -> Pushed {
+    pub(crate) fn push(&self, items: impl Into<Items<T>>, origin: Origin) -> Pushed {
+        let mut items = items.into();
         let mut state = self.lock();
         if state.end.is_some() {
             return Pushed::Ended;
@@ -190,7 +193,7 @@ impl<T: Weigh, N: Notice> Queue<T, N> {
                 pushed = Pushed::Ended;
             }
         }
-        state.bytes += items.iter().map(T::weight).sum::<usize>();
+        state.bytes += items.weight();
         state.batches.push(items);
         let is_full = state.batches.len() >= capacity || state.bytes >= bytes;
         if self.overflow == Overflow::Replay && origin == Origin::Live && is_full {

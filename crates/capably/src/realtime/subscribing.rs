@@ -31,7 +31,7 @@ pub(crate) use selection::Selection;
 pub(crate) use subscribers::{AnySubscriber, Delivered, Subscriber, SubscriberSet, Subscribers};
 
 /// An item of a feed: what a listener receives.
-pub(crate) trait FeedItem: Weigh + Clone + Send + Sized + 'static {
+pub(crate) trait FeedItem: Weigh + Clone + Send + Sync + Sized + 'static {
     const FEED: Feed;
 
     /// Whether the service sends the whole state of the feed again after a loss of continuity. If it does, a

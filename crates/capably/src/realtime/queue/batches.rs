@@ -1,8 +1,8 @@
 //! The contents of a queue, in the batches in which they were pushed.
 
-use std::{collections::VecDeque, convert::Infallible, mem, vec};
+use std::{collections::VecDeque, convert::Infallible, mem};
 
-use super::{Bounds, Weigh};
+use super::{Bounds, Items, Weigh, items::Unread};
 
 /// Something that stands between two items. It takes no room, and is not dropped with the items around it.
 pub(crate) trait Notice {
@@ -19,7 +19,7 @@ impl Notice for Infallible {
 /// Batches of items, and the notices between them. Moving a batch does not move its items.
 #[derive(Debug)]
 pub(super) struct Batches<T, N> {
-    first: vec::IntoIter<T>,
+    first: Unread<T>,
     rest: VecDeque<Segment<T, N>>,
     /// The number of items.
     len: usize,
@@ -27,13 +27,13 @@ pub(super) struct Batches<T, N> {
 
 #[derive(Debug)]
 enum Segment<T, N> {
-    Items(Vec<T>),
+    Items(Items<T>),
     Notice(N),
 }
 
 impl<T, N> Batches<T, N> {
     pub(super) fn new() -> Self {
-        Self { first: Vec::new().into_iter(), rest: VecDeque::new(), len: 0 }
+        Self { first: Unread::default(), rest: VecDeque::new(), len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,7 +44,7 @@ impl<T, N> Batches<T, N> {
         self.len == 0 && self.rest.is_empty()
     }
 
-    pub(super) fn push(&mut self, batch: Vec<T>) {
+    pub(super) fn push(&mut self, batch: Items<T>) {
         self.len += batch.len();
         self.rest.push_back(Segment::Items(batch));
     }
@@ -66,7 +66,7 @@ impl<T, N> Batches<T, N> {
         while self.first.len() == 0
             && let Some(Segment::Items(items)) = self.rest.front_mut()
         {
-            self.first = mem::take(items).into_iter();
+            self.first = mem::take(items).into_unread();
             self.rest.pop_front();
         }
     }
@@ -105,6 +105,7 @@ impl<T: Weigh, N: Notice> Batches<T, N> {
             {
                 *bytes = bytes.saturating_sub(item.weight());
             }
+            self.first.own();
             let Some(notice) = self.next_notice() else { break };
             match &mut passed {
                 Some(passed) => passed.merge(notice),
@@ -112,9 +113,10 @@ impl<T: Weigh, N: Notice> Batches<T, N> {
             }
         }
         if let Some(notice) = passed {
-            let rest: Vec<T> = mem::take(&mut self.first).collect();
+            let Self { first, .. } = self;
+            let rest: Vec<T> = std::iter::from_fn(|| first.next()).collect();
             if !rest.is_empty() {
-                self.rest.push_front(Segment::Items(rest));
+                self.rest.push_front(Segment::Items(rest.into()));
             }
             self.rest.push_front(Segment::Notice(notice));
         }

@@ -19,7 +19,7 @@ use crate::{
     auth::Clock,
     realtime::{
         driver::gone,
-        queue::{Bounds, Origin, Pushed, Queue, too_slow},
+        queue::{Bounds, Items, Origin, Pushed, Queue, too_slow},
     },
 };
 
@@ -103,7 +103,7 @@ impl<T: FeedItem> Subscribers<T> {
 
     /// Delivers a batch to every listener that selects its items.
     pub(crate) fn deliver(&mut self, batch: Batch<T>, clock: &Clock) -> Delivered {
-        let Batch { mut items, missing, place } = batch;
+        let Batch { items, missing, place } = batch;
         if !missing.is_empty() {
             return self.deliver_damaged(&items, missing, &place, clock);
         }
@@ -111,6 +111,7 @@ impl<T: FeedItem> Subscribers<T> {
             self.deliver_repeated(&items, &place);
             return Delivered::default();
         }
+        let mut items = Items::from(items);
         let mut delivered = Delivered::default();
         let last = self.0.len().saturating_sub(1);
         for (index, subscriber) in self.0.iter_mut().enumerate() {
@@ -119,10 +120,10 @@ impl<T: FeedItem> Subscribers<T> {
                 continue;
             }
             // The last listener takes the batch itself: with a single listener no item is cloned.
-            let selected = if index == last && subscriber.selection.is_all() {
-                std::mem::take(&mut items)
-            } else {
-                subscriber.select(&items)
+            let selected = match subscriber.selection.is_all() {
+                true if index == last => std::mem::take(&mut items),
+                true => items.share(),
+                false => subscriber.select(&items).into(),
             };
             // A batch without a place has the members of a sync. The service does not send it again, so the queue
             // accepts it beyond its bound in items.
