@@ -58,7 +58,7 @@ impl Detaches {
 
     /// Whether the frames of a channel are those of an attachment that was given up: they come before its DETACHED. The
     /// service has as long to answer as for any detach (RTL5f).
-    pub(crate) fn precede_answer(&self, name: &str, now: Instant, timeout: Duration) -> bool {
+    pub(crate) fn precede_answer(&self, name: &Str, now: Instant, timeout: Duration) -> bool {
         match self.by_name.get(name) {
             Some(Detach::Sent { at, .. }) => now.since(*at) < timeout,
             Some(Detach::Owed) | None => false,

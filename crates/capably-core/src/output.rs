@@ -126,6 +126,10 @@ impl<T> Batch<T> {
     /// Appends the items of the next batch.
     pub(crate) fn join(&mut self, items: &mut Vec<T>, place: Place) {
         self.place.serial = place.serial;
+        // Messages are large, and a burst has hundreds of frames: a vector that doubles would move each once more.
+        if self.items.capacity() - self.items.len() < items.len() {
+            self.items.reserve(items.len().max(3 * self.items.len()));
+        }
         self.items.append(items);
     }
 }
