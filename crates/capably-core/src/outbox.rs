@@ -1,10 +1,13 @@
 //! Frames that the service acknowledges: sent and waiting for their ACK, or queued until there is a connection
 //! (RTN7, RTN19a, RTL6c2).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use capably_protocol::{
-    ClientFrame, ErrorInfo, ObjectMessage, PresenceMessage, PublishResult, Str,
+    ClientFrame, ErrorInfo, Message, ObjectMessage, PresenceMessage, PublishResult, Str,
     frame::{Ack, Nack, Publish},
 };
 
@@ -44,7 +47,12 @@ pub(crate) struct Outbox {
     next_serial: u64,
     /// Since when the service has acknowledged nothing, while there is a frame to acknowledge.
     since: Instant,
+    /// The memory of single messages that are settled.
+    spent: Vec<Arc<[Message]>>,
 }
+
+/// How much memory of settled messages waits to be used again at most, in messages.
+const MAX_SPENT: usize = 128;
 
 impl Outbox {
     /// An outbox whose first frame has this serial (RTN16f).
@@ -204,10 +212,20 @@ impl Outbox {
         // Results belong to serials, so those of frames settled earlier are left out.
         let earlier = self.first_serial() - ack.msg_serial;
         let mut results = ack.res.into_iter().skip(usize::try_from(earlier).unwrap_or(usize::MAX));
+        let mut spent = std::mem::take(&mut self.spent);
         for entry in self.sent_before(ack.msg_serial.saturating_add(ack.count)) {
-            entry.settle(Ok(results.next().unwrap_or_default()), &mut settled, cx);
+            let result = Ok(results.next().unwrap_or_default());
+            if let Some(messages) = entry.settle(result, &mut settled, cx) {
+                spend(messages, &mut spent);
+            }
         }
+        self.spent = spent;
         settled
+    }
+
+    /// The memory of settled messages. It is empty after the caller has taken it.
+    pub(crate) fn spent(&mut self) -> &mut Vec<Arc<[Message]>> {
+        &mut self.spent
     }
 
     /// Ends the operations that a NACK settles, in order; as for an ACK.
@@ -290,13 +308,18 @@ impl Entry {
         Self { op: None, frame, attachment: None, resend_until: None }
     }
 
+    /// Ends the operation. Returns the memory of its messages.
     fn settle(
         self,
         result: Result<PublishResult, ErrorInfo>,
         settled: &mut Vec<Settled>,
         cx: &mut Cx<'_>,
-    ) {
+    ) -> Option<Arc<[Message]>> {
         match (self.op, self.frame, result) {
+            (Some(op), ClientFrame::Message(publish), result) => {
+                cx.done(op, result.map(Outcome::Published));
+                return Some(publish.items);
+            }
             (Some(op), ClientFrame::Object(publish), Ok(result)) => {
                 settled.push(Settled::Objects { op, publish, result });
             }
@@ -310,6 +333,17 @@ impl Entry {
                 settled.push(Settled::Unaccepted { frame, attachment: self.attachment, error });
             }
         }
+        None
+    }
+}
+
+/// Keeps the memory of a single message, and nothing that is in it.
+fn spend(mut messages: Arc<[Message]>, spent: &mut Vec<Arc<[Message]>>) {
+    if spent.len() < MAX_SPENT
+        && let Some([message]) = Arc::get_mut(&mut messages)
+    {
+        *message = Message::default();
+        spent.push(messages);
     }
 }
 
@@ -435,6 +469,23 @@ mod tests {
         let settled = bench.acknowledge(ack(0, &["s0", "s1"]));
         assert_eq!(settled, [(0, Ok("s0".into())), (1, Ok("s1".into()))]);
         assert_eq!(bench.acknowledge(ack(2, &["s2"])), [(2, Ok("s2".into()))]);
+    }
+
+    #[test]
+    fn the_memory_of_acknowledged_messages_is_kept_and_bounded() {
+        let names = ["a"; MAX_SPENT + 10];
+        let mut bench = Bench::with_sent(&names);
+        let settled =
+            bench.outbox.acknowledge(ack(0, &["s"]), &mut bench.shared.cx(Now::default()));
+        assert!(
+            settled.is_empty() && bench.outbox.spent().is_empty(),
+            "the driver has the frame, too"
+        );
+        bench.acknowledge(ack(1, &["s"; MAX_SPENT + 9]));
+        let spent = std::mem::take(bench.outbox.spent());
+        assert_eq!(spent.len(), MAX_SPENT);
+        assert!(spent.iter().all(|messages| **messages == [Message::default()]));
+        assert!(bench.outbox.spent().is_empty());
     }
 
     #[test]

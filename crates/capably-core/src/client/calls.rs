@@ -89,6 +89,12 @@ impl Client {
         self.outbox.submit(op, frame, cx);
     }
 
+    /// The memory of acknowledged messages, one for each frame with a single message. A driver may take it, and use it for
+    /// the messages that are published next: an allocation that lives from a publish to its acknowledgement is expensive.
+    pub fn spent_messages(&mut self) -> &mut Vec<Arc<[Message]>> {
+        self.outbox.spent()
+    }
+
     /// Publishes messages with ids that a store keeps until they are acknowledged, in one frame to a channel that need
     /// not be open. Without a connection it fails at once, and the store tries again later. On a connection that is not
     /// resumed, the frame is sent again only within `resend_for` from now: the service recognises the ids for a limited

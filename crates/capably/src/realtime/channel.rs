@@ -251,7 +251,7 @@ impl Channel {
 
     /// Publishes a message when awaited (RTL6i1).
     pub fn publish_message(&self, message: Message) -> MessagePublish {
-        MessagePublish::new(self, [message])
+        MessagePublish::new(self, self.handle.shared.spare.share(message))
     }
 
     /// Publishes several messages in one frame when awaited: all of them or none (RTL6i2).

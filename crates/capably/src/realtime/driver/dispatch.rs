@@ -212,6 +212,8 @@ impl Driver {
     /// calls this before it handles any other event, so that results and events keep their order.
     pub(super) fn settle(&mut self) {
         if !self.settled.is_empty() {
+            // Before the results: a program that gets one publishes the next message at once.
+            self.shared.spare.refill(self.core.spent_messages());
             self.permits += self.shared.receipts.settle(&mut self.settled, &mut self.wakers);
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     realtime::{
         Changes, ConnectionMetrics,
         changes::ChangeSender,
-        publishing::{PublishWindow, ReceiptTable},
+        publishing::{PublishWindow, ReceiptTable, SpareMessages},
     },
     sync::lock,
 };
@@ -38,6 +38,7 @@ pub(crate) struct SharedState {
     pub(crate) window: PublishWindow,
     /// In an `Arc` of its own: a receipt must not keep the rest of a client that is gone, such as its outbox.
     pub(crate) receipts: Arc<ReceiptTable>,
+    pub(crate) spare: SpareMessages,
     pub(crate) outbox: Option<OutboxHandle>,
     session: AtomicU64,
 }
@@ -61,6 +62,7 @@ impl SharedState {
             metrics: Mutex::default(),
             window: PublishWindow::new(),
             receipts: Arc::default(),
+            spare: SpareMessages::default(),
             outbox,
             session: AtomicU64::new(0),
         }
