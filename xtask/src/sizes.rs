@@ -1,4 +1,4 @@
-//! `cargo xtask sizes`: builds programs for release, and writes the sizes of their files into the README.
+//! `cargo xtask sizes`: builds programs to distribute, and writes the sizes of their files into the README.
 
 use std::{fs, path::Path};
 
@@ -23,25 +23,34 @@ const PROGRAMS: [Program; 4] = [
     Program {
         name: "command",
         title: "the command `capably`, with the server and the console",
-        arguments: &["--package", "capably-cli"],
-        file: "target/release/capably",
+        arguments: &["--profile", "dist", "--package", "capably-cli"],
+        file: "target/dist/capably",
     },
     Program {
         name: "client",
         title: "a client that publishes and subscribes, with TLS",
-        arguments: &["--manifest-path", EXAMPLES, "--bin", "client", "--features", "tls"],
+        arguments: &[
+            "--release",
+            "--manifest-path",
+            EXAMPLES,
+            "--bin",
+            "client",
+            "--features",
+            "tls",
+        ],
         file: "target/sizes/release/client",
     },
     Program {
         name: "client-without-tls",
         title: "the same client without TLS",
-        arguments: &["--manifest-path", EXAMPLES, "--bin", "client"],
+        arguments: &["--release", "--manifest-path", EXAMPLES, "--bin", "client"],
         file: "target/sizes/release/client",
     },
     Program {
         name: "embedded",
         title: "a client and the embedded server in one program, without TLS",
         arguments: &[
+            "--release",
             "--manifest-path",
             EXAMPLES,
             "--bin",
@@ -74,7 +83,7 @@ pub(crate) fn write(root: &Path, names: &[&str]) -> Outcome {
 fn size(root: &Path, program: &Program) -> Result<u64, String> {
     let folder = Path::new(program.file).parent().and_then(Path::parent);
     let folder = root.join(folder.unwrap_or(Path::new("target")));
-    let mut arguments = vec!["build", "--release", "--locked"];
+    let mut arguments = vec!["build", "--locked"];
     arguments.extend(program.arguments);
     let folder = folder.to_string_lossy();
     arguments.extend(["--target-dir", folder.as_ref()]);
