@@ -87,8 +87,12 @@ async fn a_client_receives_the_lifecycle_of_channels_and_connections() {
 
         observer.attach(CHANNELS).await;
         client.attach("a").await;
-        let [(opened, details), (occupied, _)] = events(&mut observer).await;
+        let [(opened, channel), (occupied, details)] = events(&mut observer).await;
         assert_eq!((&*opened, &*occupied), ("channel.opened", "channel.occupancy"));
+        assert_eq!(
+            (&channel["channelId"], &channel["status"]["isActive"]),
+            (&json!("a"), &json!(true))
+        );
         assert_eq!(
             details,
             json!({"channelId": "a", "name": "a", "status": {
@@ -194,10 +198,11 @@ async fn webhooks_do_not_report_metachannels() {
     let rule = rule("http://127.0.0.1:9/");
     let (answer, rule) = ask(&server, &key, Format::Json, "POST", &path, &rule).await;
     assert_eq!(answer.status, 201);
+    let mut observer = connect(&server, Format::Json, &format!("key={key}")).await;
+    observer.attach(CHANNELS).await;
     let mut client = connect(&server, Format::Json, &format!("key={key}")).await;
-    client.attach(CHANNELS).await;
     client.attach("a").await;
-    assert_eq!(events::<2>(&mut client).await[0].0, "channel.opened");
+    assert_eq!(events::<2>(&mut observer).await[0].0, "channel.opened");
     let path = format!("{path}/{}", rule["id"].as_str().unwrap());
     let read = async || ask(&server, &key, Format::Json, "GET", &path, &Value::Null).await.1;
     assert_eq!(read().await["delivery"]["waiting"], 0);

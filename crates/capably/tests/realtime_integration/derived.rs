@@ -92,12 +92,15 @@ in_both_formats! {
     async fn a_metachannel_tells_which_channels_are_opened(app) {
         let observer = everywhere(&app).await;
         let metachannel = observer.channels().get("[meta]channel.lifecycle");
-        let mut events = metachannel.subscribe().name("channel.opened").await.unwrap();
+        let mut opened = metachannel.subscribe().name("channel.opened").await.unwrap();
+        let mut occupied = metachannel.subscribe().name("channel.occupancy").await.unwrap();
         let client = app.realtime_with(|own| own.key(app.key(0))).await;
         client.channels().get("opened").attach().await.unwrap();
-        let event = within(events.next()).await.unwrap();
+        let event = within(opened.next()).await.unwrap();
         let details: Value = event.json().unwrap();
         assert_eq!(details["channelId"], "opened");
+        let event = within(occupied.next()).await.unwrap();
+        let details: Value = event.json().unwrap();
         assert_eq!(details["status"]["occupancy"]["metrics"]["connections"], 1);
         let refused = within(async { metachannel.publish("channel.opened", "x").await }).await;
         assert_eq!(refused.unwrap_err().code(), ErrorCode(40160));
