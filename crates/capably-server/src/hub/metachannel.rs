@@ -49,7 +49,7 @@ impl Metachannel {
     }
 }
 
-/// Whether the name of a channel, is that of a metachannel.
+/// Whether the name of a channel is that of a metachannel.
 pub(crate) fn is_metachannel(name: &str) -> bool {
     name.starts_with(META)
 }
