@@ -1,4 +1,4 @@
-//! What this process has used so far. Both Rust clients include this file.
+//! The processor time and the memory that this process has used so far. Both Rust clients include this file.
 
 use std::fs;
 

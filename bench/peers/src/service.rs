@@ -26,7 +26,7 @@ pub const PAYLOAD: usize = 100;
 const SERIAL: &str = "01726585978590-001@abcdefghij:001";
 /// The most bytes of a frame, and about the bytes of a write.
 const CHUNK: usize = 64 * 1024;
-/// What each attachment may do.
+/// The modes of each attachment, as the service grants them.
 const MODES: [ChannelMode; 4] = [
     ChannelMode::Presence,
     ChannelMode::Publish,

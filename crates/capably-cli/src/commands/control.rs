@@ -1,4 +1,5 @@
-//! What the commands about apps and their rules share. Ably's own service has such requests in its control API only.
+//! Requests of the commands `apps` and `rules`. Only a server of `capably serve` answers them: Ably's own service has a control API
+//! for these.
 
 use std::path::Path;
 

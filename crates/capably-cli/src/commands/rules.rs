@@ -237,9 +237,9 @@ impl Create {
 /// Change a rule; events that wait for its endpoint stay
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What no option names stays as it is. Events that wait are sent as the changed rule
-says, also to its new URL. A rule of `capably serve --rules` cannot be changed: change
-that file.
+A field of the rule stays as it is if no option names it. Events that wait are sent as
+the changed rule says, also to its new URL. A rule of `capably serve --rules` cannot be
+changed: change that file.
 
 Examples:
   capably rules update \"$RULE\" --url http://127.0.0.1:9001/hook --endpoint localhost

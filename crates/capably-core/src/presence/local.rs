@@ -14,8 +14,10 @@ pub(crate) struct LocalMembers {
     acknowledged: Option<Acknowledged>,
 }
 
-/// What the service has acknowledged of the messages that this client has sent on a connection. The messages come back, and
-/// may come again with a rewind or a replay. Then they are no news: each was applied when it was acknowledged.
+/// The acknowledgements of the presence messages that this client has sent on one connection.
+///
+/// The service sends each message back to this client, and a rewind or a replay can bring it again. A message that was
+/// acknowledged was applied then. An ENTER that arrives after the LEAVE of its member was acknowledged must not undo it.
 #[derive(Debug)]
 struct Acknowledged {
     connection: Str,

@@ -34,7 +34,7 @@ impl<'a> Requests<'a> {
         Self { running, fresh, signals, stall_limit }
     }
 
-    /// What hyper gives new requests to.
+    /// The executor for hyper: it adds the future of each new request to this list.
     pub(super) fn executor(&self) -> Spawner<'a> {
         Spawner(Arc::downgrade(&self.fresh))
     }
