@@ -237,9 +237,12 @@ impl RuleState {
     ) -> Result<(), RuleError> {
         let mode = rule.mode;
         let setup = Setup::new(&self.origin.app, rule, key, modified, outbound)?;
+        // Under one lock: of two updates at the same time, the mode and the other fields are those of the same one.
+        let mut queue = self.queue();
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
+        queue.change_mode(mode);
+        drop(queue);
         self.is_answering(true);
-        self.queue().change_mode(mode);
         self.notify.notify_one();
         Ok(())
     }
