@@ -4,13 +4,13 @@ use std::slice::from_ref;
 
 use capably::{
     DeviceDetails, DeviceFormFactor, DevicePlatform, DevicePushDetails, DevicePushState,
-    JsonObject, PushChannelSubscription, Rest,
+    JsonObject, PushChannelSubscription,
     http::HttpMethod,
-    rest::{Direction, PushFilter, PushRecipient},
+    rest::{PushFilter, PushRecipient},
 };
 use serde_json::{Value, json};
 
-use crate::in_both_formats;
+use crate::{in_both_formats, support::pushed};
 
 fn recipient(value: Value) -> JsonObject {
     value.as_object().cloned().unwrap()
@@ -295,17 +295,6 @@ in_both_formats! {
     }
 }
 
-/// The pushes to a channel, oldest first.
-async fn pushed(rest: &Rest, channel: &str) -> Vec<Value> {
-    let history = rest.channels().get(channel).history().direction(Direction::Forwards);
-    let page = history.await.unwrap();
-    let pushes = page.items().iter().map(|message| {
-        assert_eq!(message.name.as_deref(), Some("__ably_push__"));
-        serde_json::from_str(message.data.as_str().unwrap()).unwrap()
-    });
-    pushes.collect()
-}
-
 // Spec: RSH1, RSH1a, RSH1b, RSH1c
 in_both_formats! {
     async fn a_push_is_published_to_a_channel(app) {
@@ -333,9 +322,9 @@ in_both_formats! {
         let extras = json!({"push": payload("4")}).as_object().cloned().unwrap();
         rest.channels().get(news).publish("event", "data").extras(extras).await.unwrap();
 
-        assert_eq!(pushed(&rest, "direct").await, [payload("1")]);
-        assert_eq!(pushed(&rest, "d1").await, [payload("2"), payload("3")]);
-        assert_eq!(pushed(&rest, "d2").await, [payload("3"), payload("4")]);
+        assert_eq!(pushed(&app, "direct", 1).await, [payload("1")]);
+        assert_eq!(pushed(&app, "d1", 2).await, [payload("2"), payload("3")]);
+        assert_eq!(pushed(&app, "d2", 2).await, [payload("3"), payload("4")]);
 
         // A device with an unreachable address is marked as failing, with the reason.
         let mut lost = address("lost");

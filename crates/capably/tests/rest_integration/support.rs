@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use capably::{CipherParams, Message, Rest, rest::RestChannel};
+use capably::{CipherParams, Message, Rest, realtime::RealtimeChannelOptions, rest::RestChannel};
+use serde_json::Value;
 
 pub(crate) use crate::app::{App, at, jwt, key_name, now, setup};
 
@@ -48,4 +49,21 @@ pub(crate) async fn expect_unique_serials(channel: &RestChannel) {
     let serials: HashSet<_> = serials.map(|serial| serial.as_deref().unwrap()).collect();
     assert_eq!(serials.len(), 4);
     assert!(serials.iter().all(|serial| !serial.is_empty()));
+}
+
+/// The first `count` pushes to a channel, oldest first: those that have arrived and, as a push may follow the answer to
+/// its request, those that arrive.
+pub(crate) async fn pushed(app: &App, channel: &str, count: usize) -> Vec<Value> {
+    let client = app.realtime().await;
+    let rewound = RealtimeChannelOptions::new().param("rewind", 100);
+    let channel = client.channels().get_with(channel, rewound);
+    let mut messages = channel.subscribe().await.unwrap();
+    let mut payloads = Vec::new();
+    while payloads.len() < count {
+        let message = messages.next().await.unwrap();
+        assert_eq!(message.name.as_deref(), Some("__ably_push__"));
+        payloads.push(serde_json::from_str(message.data.as_str().unwrap()).unwrap());
+    }
+    client.close().await;
+    payloads
 }
