@@ -6,9 +6,10 @@ use std::{
     net::TcpListener,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use crate::support::{Server, stderr, succeeded};
+use crate::support::{Server, Subscriber, stderr, succeeded};
 
 const FORMATS: [&str; 2] = ["json", "msgpack"];
 
@@ -120,6 +121,32 @@ fn an_https_endpoint_is_called_with_tls() {
     socket.read_exact(&mut first).unwrap();
     // A handshake of TLS begins, and no request.
     assert_eq!(first[..2], [22, 3]);
+}
+
+#[test]
+fn a_webhook_calls_an_endpoint_whose_private_root_is_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("root.pem");
+    let root = path.to_str().unwrap();
+    // The endpoint is a server too, which publishes what the webhook brings.
+    let endpoint = Server::start_with(&["--tls-self-signed", root]);
+    let hooked = ["--endpoint", "localhost", "--ca", root, "--json", "--count", "1"];
+    let subscriber = Subscriber::start(&endpoint, "hooked", &hooked);
+    let server = Server::start_with(&["--webhook-ca", root]);
+    let url = format!("https://localhost:{}/channels/hooked/messages", endpoint.port);
+    let authorization = format!("Authorization: Basic {}", BASE64.encode(&endpoint.key));
+    let options = ["--header", &authorization, "--no-envelope"];
+    succeeded(server.run(["rules", "create", &url].into_iter().chain(options)));
+    succeeded(server.run(["publish", "abc", "n", r#"{"name":"over TLS","data":"x"}"#]));
+    let message = &subscriber.messages()[0];
+    assert_eq!((&message["name"], &message["data"]), (&json!("over TLS"), &json!("x")));
+
+    let refused = crate::support::run(["serve", "--port", "0", "--webhook-ca", "no-such-file.pem"]);
+    assert!(stderr(&refused).contains("cannot read no-such-file.pem"), "{}", stderr(&refused));
+    fs::write(&path, "nonsense").unwrap();
+    let refused = crate::support::run(["serve", "--port", "0", "--webhook-ca", root]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("the file of --webhook-ca"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use capably::{
     transport::Transport,
 };
 use futures_util::{StreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 const CONNECTED: &str = concat!(
     r#"[{"action":4,"connectionId":"id","connectionDetails":{"connectionKey":"id!key-1","#,
@@ -28,6 +28,8 @@ const CONNECTED: &str = concat!(
 #[derive(Clone, Copy)]
 enum Rest {
     Ends,
+    /// The beginning comes late, and it ends.
+    EndsLate,
     Stalls,
     /// The same text again and again.
     Repeats(&'static str),
@@ -37,6 +39,9 @@ enum Rest {
 type Script = (u16, &'static str, &'static str, Rest);
 
 const JSON: &str = "application/json";
+
+/// Less than the 25 seconds without a sign of life that end a transport, and more than half of them.
+const LATE: Duration = Duration::from_secs(20);
 
 /// A service that answers requests by a script. Requests without one get no answer.
 struct Hostile {
@@ -80,9 +85,11 @@ impl HttpClient for Hostile {
             let Some((status, media_type, beginning, rest)) = script else {
                 return std::future::pending().await;
             };
-            let beginning = stream::iter([Ok(Bytes::from(beginning))]);
+            let text = move || stream::iter([Ok(Bytes::from(beginning))]);
+            let beginning = text();
             let pieces = match rest {
                 Rest::Ends => beginning.boxed(),
+                Rest::EndsLate => stream::once(sleep(LATE)).flat_map(move |()| text()).boxed(),
                 Rest::Stalls => beginning.chain(stream::pending()).boxed(),
                 Rest::Repeats(text) => {
                     let pieces = stream::repeat_with(move || Ok(Bytes::from(text)));
@@ -199,6 +206,18 @@ async fn a_stream_that_stalls_is_noticed() {
         Duration::from_secs(25),
         "maxIdleInterval and realtimeRequestTimeout"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_response_without_frames_is_a_sign_of_life() {
+    let connect = Some((200, JSON, CONNECTED, Rest::Ends));
+    let (client, read) = client(connect, Some((200, JSON, "[]", Rest::EndsLate)), None);
+    client.connection().when(ConnectionState::Connected).await.unwrap();
+    let mut changes = client.connection().changes();
+    let first = timeout(LATE * 10, changes.next()).await;
+    assert!(first.is_err(), "{first:?}");
+    assert_eq!(read.load(Ordering::Relaxed), 1 + 9);
+    client.close().await;
 }
 
 #[tokio::test(start_paused = true)]
