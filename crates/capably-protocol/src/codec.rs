@@ -1,6 +1,7 @@
 //! Bytes to frames and back, as JSON text or MessagePack.
 
 mod batch;
+mod delivery;
 pub(crate) mod frame;
 pub(crate) mod json;
 pub(crate) mod msgpack;
@@ -152,6 +153,10 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// A decoding error inside a reader. It is boxed so that a `Result` without an error stays small: every value that is
+/// read returns one.
+pub(crate) type Fault = Box<DecodeError>;
+
 /// Appends a client's frame to `out`.
 pub fn encode_client_frame(format: Format, frame: &ClientFrame, out: &mut Vec<u8>) {
     let mut fields = FrameOut::default();
@@ -207,10 +212,9 @@ pub fn read_server_frame(
     frame: &mut ServerFrame,
 ) -> Result<(), DecodeError> {
     match format {
-        Format::Json => *frame = json::read_frame(bytes, limits)?.server()?,
-        Format::MsgPack => msgpack::read_server_frame(bytes, limits, frame)?,
+        Format::Json => json::read_server_frame(bytes, limits, frame),
+        Format::MsgPack => msgpack::read_server_frame(bytes, limits, frame),
     }
-    Ok(())
 }
 
 fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {

@@ -96,17 +96,23 @@ impl Str {
         self.set_short(part)
     }
 
-    /// As [`set_slice_of`](Self::set_slice_of), for a part of text.
-    #[inline]
-    pub(crate) fn set_part_of(&mut self, all: &ByteString, part: &str) {
-        if part.len() > INLINE {
-            return self.store_shared(all.slice_ref(part));
-        }
+    /// As [`set_slice_of`](Self::set_slice_of), for a part of text that begins and ends with a whole character.
+    #[inline(always)]
+    pub(crate) fn set_part_of(&mut self, all: &ByteString, part: &[u8]) {
         let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
+        if part.len() > INLINE {
+            return self.set_shared_part(all, start, part.len());
+        }
         match all.as_bytes().get(start..).and_then(|rest| rest.first_chunk()) {
             Some(window) => self.set_inline(part.len() as u8, window),
-            None => self.set_inline(part.len() as u8, &padded(part.as_bytes())),
+            None => self.set_inline(part.len() as u8, &padded(part)),
         }
+    }
+
+    #[inline(never)]
+    fn set_shared_part(&mut self, all: &ByteString, start: usize, len: usize) {
+        let part = all.get(start..start + len).unwrap_or_default();
+        self.store_shared(all.slice_ref(part));
     }
 
     #[inline(never)]
@@ -580,7 +586,7 @@ mod tests {
             for mut place in [Str::new(), "b".repeat(INLINE + 1).into()] {
                 place.set_slice_of(&frame, &frame[start..start + sample.len()]).unwrap();
                 assert_eq!(&*place, sample);
-                place.set_part_of(&text, &text[start..start + sample.len()]);
+                place.set_part_of(&text, &text.as_bytes()[start..start + sample.len()]);
                 assert_eq!(&*place, sample);
             }
         }

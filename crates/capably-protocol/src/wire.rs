@@ -43,12 +43,7 @@ mod objects;
 mod payload;
 mod writer;
 
-use serde::de::MapAccess;
-
-use crate::codec::{
-    json::reader::JsonReader,
-    msgpack::reader::{Fault, Reader},
-};
+use crate::codec::{Fault, json::reader::JsonReader, msgpack::reader::Reader};
 pub(crate) use field::{ReadField, WriteField, write_field};
 pub(crate) use numbered::{number_field, numbered};
 pub(crate) use objects::EntryValue;
@@ -65,19 +60,14 @@ pub trait Fields: Default {
 
 /// A type that is read from JSON field by field, in its place; [`json_fields!`] implements it.
 pub trait JsonFields: Default {
-    /// The names of the fields on the wire.
-    const NAMES: &'static [&'static str];
-
-    /// The position of this name among [`NAMES`](Self::NAMES); their number for an unknown name.
-    fn position(name: &str) -> usize;
-
-    /// Reads the value of the field at this position, which is empty; skips the value of an unknown field (RTF1).
-    fn read_json_field<'de, A: MapAccess<'de>>(
+    /// Reads the value of the field with this name on the wire; skips the value of an unknown field (RTF1). `seen` has a bit
+    /// for each field that was read before.
+    fn read_json_field(
         &mut self,
-        position: usize,
-        map: &mut A,
-        json: JsonReader<'_>,
-    ) -> Result<(), A::Error>;
+        r: &mut JsonReader<'_>,
+        name: &[u8],
+        seen: &mut u32,
+    ) -> Result<(), Fault>;
 }
 
 /// A type that reads itself from MessagePack.
@@ -195,7 +185,7 @@ macro_rules! wire {
             fn read(
                 &mut self,
                 r: &mut $crate::codec::msgpack::reader::Reader<'_>,
-            ) -> Result<(), $crate::codec::msgpack::reader::Fault> {
+            ) -> Result<(), $crate::codec::Fault> {
                 *self = r.by_serde()?;
                 Ok(())
             }
@@ -219,7 +209,7 @@ macro_rules! wire {
                 &mut self,
                 r: &mut $crate::codec::msgpack::reader::Reader<'_>,
                 key: &[u8],
-            ) -> Result<(), $crate::codec::msgpack::reader::Fault> {
+            ) -> Result<(), $crate::codec::Fault> {
                 $(
                     if key == $name.as_bytes() {
                         return $crate::wire::ReadField::read(&mut self.$field, r);
@@ -262,34 +252,23 @@ macro_rules! json_fields {
             reason = "no field follows the last one, and some structs have none"
         )]
         impl $crate::wire::JsonFields for $type {
-            const NAMES: &'static [&'static str] = &[$($name),*];
-
             // Names are compared whole: the compiler makes a word or two of each.
-            fn position(name: &str) -> usize {
-                let mut position = 0;
-                $(
-                    if name.as_bytes() == $name.as_bytes() {
-                        return position;
-                    }
-                    position += 1;
-                )*
-                position
-            }
-
-            fn read_json_field<'de, A: serde::de::MapAccess<'de>>(
+            #[inline(always)]
+            fn read_json_field(
                 &mut self,
-                position: usize,
-                map: &mut A,
-                json: $crate::codec::json::reader::JsonReader<'_>,
-            ) -> Result<(), A::Error> {
-                let mut own = 0;
+                r: &mut $crate::codec::json::reader::JsonReader<'_>,
+                name: &[u8],
+                seen: &mut u32,
+            ) -> Result<(), $crate::codec::Fault> {
+                let mut number = 0;
                 $(
-                    if position == own {
-                        return json.field(&mut self.$field, map);
+                    if name == $name.as_bytes() {
+                        r.once(seen, number, $name)?;
+                        return $crate::wire::ReadField::read_json(&mut self.$field, r);
                     }
-                    own += 1;
+                    number += 1;
                 )*
-                json.skip(map)
+                r.skip()
             }
         }
     };

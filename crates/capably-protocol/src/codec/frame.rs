@@ -6,7 +6,7 @@ use super::salvage::Damage;
 use crate::{
     Annotation, ConnectionDetails, ErrorInfo, Message, Millis, ObjectMessage, PresenceMessage,
     PublishResult, Str,
-    codec::msgpack::reader::{Fault, Reader},
+    codec::{Fault, msgpack::reader::Reader},
     frame::Params,
     wire::{Read, ReadField, Write, Writer, json_fields, key, wire, write_field},
 };

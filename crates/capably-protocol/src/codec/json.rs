@@ -1,8 +1,10 @@
-//! JSON: our own writer for frames and items, serde_json for cold types. Frames and items are read in place, by
-//! serde_json and our own visitors.
+//! JSON: our own reader and writer for frames and items, serde_json for cold types.
 
+mod escapes;
+mod frame;
 pub(super) mod layout;
 pub(crate) mod reader;
+mod scan;
 
 use std::io;
 
@@ -11,8 +13,16 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{DecodeError, Limits, MAX_DEPTH, frame::FrameIn};
-use crate::wire::{JsonFields, Key, Write, Writer};
+use super::{
+    DecodeError, Limits, MAX_DEPTH,
+    delivery::{self, ReadFrame},
+    frame::FrameIn,
+};
+use crate::{
+    ServerFrame, Str,
+    wire::{JsonFields, Key, Write, Writer},
+};
+use escapes::escape_to;
 
 /// Appends a value's JSON text to `out`.
 pub(super) fn write(value: &impl Write, out: &mut Vec<u8>) {
@@ -34,9 +44,16 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result
 
 /// Reads a frame's fields.
 pub(super) fn read_frame(bytes: &Bytes, limits: &Limits) -> Result<FrameIn, DecodeError> {
-    let mut frame = FrameIn::default();
-    reader::read_whole(bytes, limits, |json, reader| reader.fields(&mut frame, json))?;
-    Ok(frame)
+    reader::read_whole(bytes, limits, |r| r.flat())
+}
+
+/// Reads a frame that a service sent into `frame`.
+pub(super) fn read_server_frame(
+    bytes: &Bytes,
+    limits: &Limits,
+    frame: &mut ServerFrame,
+) -> Result<(), DecodeError> {
+    reader::read_whole(bytes, limits, |r| delivery::read_server_frame(r, frame))
 }
 
 /// Reads one item or an array of them.
@@ -48,10 +65,10 @@ pub(super) fn read_items<T: JsonFields>(
     let mut items = Vec::new();
     // Not by trying both: a failed array would be parsed a second time, and its error would name an object.
     if first == Some(&b'[') {
-        reader::read_whole(bytes, limits, |json, reader| reader.items(&mut items, json))?;
+        reader::read_whole(bytes, limits, |r| r.items(&mut items))?;
     } else {
         let mut item = T::default();
-        reader::read_whole(bytes, limits, |json, reader| reader.fields(&mut item, json))?;
+        reader::read_whole(bytes, limits, |r| r.fields(&mut item))?;
         items.push(item);
     }
     Ok(items)
@@ -90,6 +107,16 @@ fn check_depth(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
 
 struct JsonWriter<'a> {
     out: &'a mut Vec<u8>,
+}
+
+impl JsonWriter<'_> {
+    /// Writes text, which is UTF-8, as a string.
+    fn escaped(&mut self, text: &[u8]) {
+        self.out.reserve(text.len() + 2);
+        self.out.push(b'"');
+        escape_to(self.out, text);
+        self.out.push(b'"');
+    }
 }
 
 /// A map in progress: whether a field is written already.
@@ -134,7 +161,12 @@ impl Writer for JsonWriter<'_> {
 
     #[inline(always)]
     fn str(&mut self, text: &str) {
-        self.value(&text);
+        self.escaped(text.as_bytes());
+    }
+
+    #[inline(always)]
+    fn text(&mut self, text: &Str) {
+        self.escaped(text.as_ref());
     }
 
     #[inline(always)]
@@ -189,15 +221,7 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl io::Write for Escaped<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // JSON text has no control characters: serde_json has escaped them.
-        // Runs between escapes are copied whole; byte by byte takes several times longer.
-        let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
-            self.0.extend_from_slice(&rest[..at]);
-            self.0.extend_from_slice(&[b'\\', rest[at]]);
-            rest = &rest[at + 1..];
-        }
-        self.0.extend_from_slice(rest);
+        escape_to(self.0, bytes);
         Ok(bytes.len())
     }
 

@@ -1,6 +1,6 @@
 //! MessagePack: our own reader and writer for frames and items, rmp-serde for cold types.
 
-mod delivery;
+mod frame;
 pub(super) mod layout;
 mod peek;
 pub(crate) mod reader;
@@ -8,13 +8,12 @@ mod writer;
 
 use bytes::Bytes;
 
-use super::{DecodeError, Limits, Peek, frame::FrameIn};
+use super::{DecodeError, Fault, Limits, Peek, delivery, frame::FrameIn};
 use crate::{
-    ClientFrame, ServerFrame, Str,
-    frame::{Action, Delivery},
+    ClientFrame, ServerFrame,
     wire::{Read, Write, Writer},
 };
-use reader::{Fault, Reader};
+use reader::Reader;
 use writer::MsgPackWriter;
 
 /// Appends a value to `out`.
@@ -39,39 +38,13 @@ pub(super) fn read_client_frame(
     })
 }
 
-/// Reads a frame that a service sent into `frame`. Most frames are deliveries that begin with their action. Those are
-/// read in their place, without the fields that a delivery does not have.
+/// Reads a frame that a service sent into `frame`.
 pub(super) fn read_server_frame(
     bytes: &Bytes,
     limits: &Limits,
     frame: &mut ServerFrame,
 ) -> Result<(), DecodeError> {
-    macro_rules! delivery {
-        ($r:expr, $variant:ident, $items:literal) => {{
-            match frame {
-                ServerFrame::$variant(last) => last.reset(),
-                _ => *frame = ServerFrame::$variant(Delivery::new(Str::new(), Vec::new())),
-            }
-            match frame {
-                ServerFrame::$variant(delivery) => delivery.read($r, $items),
-                _ => Ok(()),
-            }
-        }};
-    }
-    whole(bytes, limits, |r| match r.first_action() {
-        Some(Action::Message) => delivery!(r, Message, b"messages"),
-        Some(Action::Presence) => delivery!(r, Presence, b"presence"),
-        Some(Action::Sync) => delivery!(r, Sync, b"presence"),
-        Some(Action::Annotation) => delivery!(r, Annotation, b"annotations"),
-        Some(Action::Object) => delivery!(r, Object, b"state"),
-        Some(Action::ObjectSync) => delivery!(r, ObjectSync, b"state"),
-        _ => {
-            let mut fields = FrameIn::default();
-            fields.read(r)?;
-            *frame = fields.server()?;
-            Ok(())
-        }
-    })
+    whole(bytes, limits, |r| delivery::read_server_frame(r, frame))
 }
 
 /// Reads a value that must end where the bytes end.
@@ -112,6 +85,7 @@ mod tests {
     use crate::{
         Annotation, Message, ObjectMessage, PresenceMessage,
         codec::{Format, encode_server_frame},
+        frame::Delivery,
     };
 
     /// Deliveries with every field, of every kind.

@@ -23,8 +23,9 @@ use super::{Fields, JsonFields, Key, Read, Write, Writer};
 use crate::{
     ConnectionDetails, ErrorInfo, JsonObject, Str,
     codec::{
+        Fault,
         json::reader::JsonReader,
-        msgpack::reader::{Fault, Reader},
+        msgpack::reader::Reader,
     },
     lenient::{self, stringify_values},
 };
@@ -50,14 +51,8 @@ pub(crate) trait ReadField: Sized {
     fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Self, D::Error>;
 
     /// Reads the value from JSON into `self`, an empty one.
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.leave_unmeasured();
-        *self = Self::deserialize(d)?;
-        Ok(())
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.field_by_serde(self)
     }
 
     /// Reads the value from MessagePack into `self`, an empty one.
@@ -135,12 +130,8 @@ impl ReadField for Option<Str> {
     }
 
     #[inline]
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        let found = json.text(self.get_or_insert_default(), d)?;
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        let found = r.text(self.get_or_insert_default())?;
         if !found {
             *self = None;
         }
@@ -180,12 +171,11 @@ macro_rules! integers {
                 lenient::integer(d)
             }
 
-            fn read_json<'de, D: Deserializer<'de>>(
-                &mut self,
-                d: D,
-                _: JsonReader<'_>,
-            ) -> Result<(), D::Error> {
-                *self = lenient::integer(d)?;
+            fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+                *self = r.integer();
+                if self.is_none() {
+                    return r.field_by_serde(self);
+                }
                 Ok(())
             }
 
@@ -209,12 +199,11 @@ impl ReadField for u64 {
         lenient::integer_or_default(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        _: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        *self = lenient::integer_or_default(d)?;
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        match r.integer() {
+            Some(value) => *self = value,
+            None => r.field_by_serde(self)?,
+        }
         Ok(())
     }
 
@@ -338,13 +327,9 @@ impl<T: Fields + JsonFields + DeserializeOwned> ReadField for Option<Box<T>> {
         Deserialize::deserialize(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
         let mut value = Box::<T>::default();
-        let found = json.optional_fields(&mut *value, d)?;
+        let found = r.optional_fields(&mut *value)?;
         *self = found.then_some(value);
         Ok(())
     }
@@ -400,12 +385,8 @@ impl<T: Read + JsonFields + DeserializeOwned> ReadField for Vec<T> {
         lenient::maps(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.items(self, d)
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.items(self)
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -448,13 +429,8 @@ impl ReadField for Vec<Option<Str>> {
         lenient::items(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.inside()?;
-        *self = lenient::items(d)?;
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        *self = r.strings()?;
         Ok(())
     }
 

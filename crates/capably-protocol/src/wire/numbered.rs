@@ -93,12 +93,14 @@ macro_rules! number_field {
                 serde::Deserialize::deserialize(d)
             }
 
-            fn read_json<'de, D: serde::Deserializer<'de>>(
+            fn read_json(
                 &mut self,
-                d: D,
-                _: $crate::codec::json::reader::JsonReader<'_>,
-            ) -> Result<(), D::Error> {
-                *self = serde::Deserialize::deserialize(d)?;
+                r: &mut $crate::codec::json::reader::JsonReader<'_>,
+            ) -> Result<(), $crate::codec::Fault> {
+                *self = r.integer().map(<$type>::from_number);
+                if self.is_none() {
+                    return r.field_by_serde(self);
+                }
                 Ok(())
             }
 
@@ -106,7 +108,7 @@ macro_rules! number_field {
             fn read(
                 &mut self,
                 r: &mut $crate::codec::msgpack::reader::Reader<'_>,
-            ) -> Result<(), $crate::codec::msgpack::reader::Fault> {
+            ) -> Result<(), $crate::codec::Fault> {
                 *self = r.integer()?.map(<$type>::from_number);
                 Ok(())
             }

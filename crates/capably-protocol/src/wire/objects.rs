@@ -14,15 +14,16 @@ use std::collections::BTreeMap;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, Error},
+    de::DeserializeOwned,
 };
 
 use super::{Fields, JsonFields, ReadField, Write, WriteField, Writer};
 use crate::{
     Str,
     codec::{
+        Fault,
         json::reader::JsonReader,
-        msgpack::reader::{Fault, Reader, Token, malformed, utf8},
+        msgpack::reader::{Reader, Token, malformed, utf8},
     },
     lenient,
     object::{
@@ -35,23 +36,15 @@ use crate::{
 /// A value of a map of any keys.
 pub(crate) trait EntryValue: Default {
     /// Reads the value from JSON into `self`, an empty one.
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error>;
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault>;
 
     /// Reads the value from MessagePack into `self`, an empty one.
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault>;
 }
 
 impl EntryValue for Str {
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.required_text(self, d)
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.required_text(self)
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -60,12 +53,8 @@ impl EntryValue for Str {
 }
 
 impl<T: Fields + JsonFields> EntryValue for T {
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.fields(self, d)
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.fields(self)
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -88,12 +77,8 @@ impl<V: EntryValue + DeserializeOwned> ReadField for BTreeMap<Str, V> {
         lenient::or_default(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.entries(self, d)
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.entries(self)
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -121,12 +106,8 @@ impl ReadField for Str {
         lenient::or_default(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        json.text(self, d).map(drop)
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.text(self).map(drop)
     }
 
     fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
@@ -134,9 +115,10 @@ impl ReadField for Str {
     }
 }
 
-/// Scalars: their serde form, and the method that reads them from MessagePack.
+/// Scalars: their serde form, the function that reads them from MessagePack, and the method that reads the ordinary form in
+/// JSON, with the conversion of what it returns.
 macro_rules! scalars {
-    ($($type:ty, $read:ident, $value:ident => $serde:expr;)*) => {$(
+    ($($type:ty, $read:ident, $plain:ident => $from:expr, $value:ident => $serde:expr;)*) => {$(
         impl WriteField for Option<$type> {
             fn is_absent(&self) -> bool {
                 self.is_none()
@@ -153,12 +135,11 @@ macro_rules! scalars {
                 Deserialize::deserialize(d)
             }
 
-            fn read_json<'de, D: Deserializer<'de>>(
-                &mut self,
-                d: D,
-                _: JsonReader<'_>,
-            ) -> Result<(), D::Error> {
-                *self = Deserialize::deserialize(d)?;
+            fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+                *self = r.$plain().map($from);
+                if self.is_none() {
+                    return r.field_by_serde(self);
+                }
                 Ok(())
             }
 
@@ -171,9 +152,10 @@ macro_rules! scalars {
 }
 
 scalars! {
-    bool, boolean, value => value;
-    f64, number, value => Number(*value);
-    ObjectsMapSemantics, semantics, value => value;
+    bool, boolean, boolean => |value| value, value => value;
+    f64, number, whole_number => |value| value as f64, value => Number(*value);
+    ObjectsMapSemantics, semantics,
+        whole_number => |value| ObjectsMapSemantics::from_integer(value.into()), value => value;
 }
 
 fn boolean(token: Token<'_>) -> Result<Option<bool>, Fault> {
@@ -251,12 +233,8 @@ macro_rules! structs {
                 Deserialize::deserialize(d)
             }
 
-            fn read_json<'de, D: Deserializer<'de>>(
-                &mut self,
-                d: D,
-                json: JsonReader<'_>,
-            ) -> Result<(), D::Error> {
-                if !json.optional_fields(self.insert(Default::default()), d)? {
+            fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+                if !r.optional_fields(self.insert(Default::default()))? {
                     *self = None;
                 }
                 Ok(())
@@ -329,13 +307,9 @@ impl ReadField for ObjectData {
         lenient::or_default(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
         let mut data = None;
-        ReadField::read_json(&mut data, d, json)?;
+        ReadField::read_json(&mut data, r)?;
         *self = data.unwrap_or_default();
         Ok(())
     }
@@ -363,14 +337,10 @@ impl ReadField for Option<ObjectData> {
         Deserialize::deserialize(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
         let mut fields = DataFields::default();
-        let found = json.optional_fields(&mut fields, d)?;
-        *self = if found { Some(fields.try_into().map_err(D::Error::custom)?) } else { None };
+        let found = r.optional_fields(&mut fields)?;
+        *self = if found { Some(fields.try_into().map_err(|reason| r.fault(reason))?) } else { None };
         Ok(())
     }
 

@@ -14,10 +14,11 @@ use serde::{
 
 use super::{ReadField, WriteField, Writer};
 use crate::{
-    Data, Str,
+    Data,
     codec::{
+        Fault,
         json::reader::JsonReader,
-        msgpack::reader::{Fault, Reader},
+        msgpack::reader::Reader,
     },
     lenient::JsonVisitor,
 };
@@ -109,13 +110,8 @@ impl ReadField for Data {
         Deserialize::deserialize(d)
     }
 
-    fn read_json<'de, D: Deserializer<'de>>(
-        &mut self,
-        d: D,
-        json: JsonReader<'_>,
-    ) -> Result<(), D::Error> {
-        *self = d.deserialize_any(JsonDataVisitor(json))?;
-        Ok(())
+    fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
+        r.data(self)
     }
 
     #[inline(always)]
@@ -182,56 +178,5 @@ impl<'de> Visitor<'de> for DataVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Data, A::Error> {
         JsonVisitor.visit_map(map).map(Data::Json)
-    }
-}
-
-/// Reads a payload from a JSON frame: text is a slice of the frame.
-struct JsonDataVisitor<'a>(JsonReader<'a>);
-
-impl<'de> Visitor<'de> for JsonDataVisitor<'_> {
-    type Value = Data;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        DataVisitor.expecting(f)
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Data, E> {
-        let mut place = Str::new();
-        self.0.set_text(&mut place, text);
-        Ok(Data::Text(place))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Data, E> {
-        DataVisitor.visit_str(text)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Data, E> {
-        DataVisitor.visit_unit()
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Data, E> {
-        DataVisitor.visit_bool(value)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Data, E> {
-        DataVisitor.visit_i64(value)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Data, E> {
-        DataVisitor.visit_u64(value)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Data, E> {
-        DataVisitor.visit_f64(value)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Data, A::Error> {
-        self.0.leave_unmeasured();
-        DataVisitor.visit_seq(seq)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Data, A::Error> {
-        self.0.leave_unmeasured();
-        DataVisitor.visit_map(map)
     }
 }

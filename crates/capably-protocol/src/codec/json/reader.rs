@@ -1,337 +1,508 @@
-//! Reads JSON text in place: serde_json finds the values, and each is stored where it belongs.
+//! Reads JSON values from a frame in one pass; text is slices of it.
 //!
-//! serde's derived code makes a struct of local variables, and moves it several times on its way into a frame. Here a
-//! struct is made empty in its place, as [`Reader`](crate::codec::msgpack::reader::Reader) does it for MessagePack.
-//! Text without escapes is a slice of the frame.
+//! [`JsonReader`] reads what frames mostly consist of: maps and arrays of known types, strings and integers. Every other
+//! value, such as extras and the values of unknown fields, is read by serde_json where it stands, and the reader goes on
+//! behind it. serde_json also words the errors.
 
-use std::{cell::Cell, collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{
-    Deserializer,
-    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
+    Deserialize, Deserializer,
+    de::{IgnoredAny, Visitor},
 };
 
 use super::{
-    super::{DecodeError, Limits, MAX_DEPTH},
+    super::{DecodeError, Fault, Limits, MAX_DEPTH},
     check_depth,
+    escapes::unescape,
+    scan::{integer, plain_length},
 };
 use crate::{
-    Str,
-    lenient::{MAX_ITEMS, too_many_items},
+    Data, Str,
+    lenient::{Integer, MAX_ITEMS, too_many_items},
     wire::{EntryValue, JsonFields, ReadField},
 };
 
-/// The frame that is read, and how much deeper its values may nest.
-#[derive(Clone, Copy, Debug)]
+/// A position in a frame, and how much deeper it may go.
+#[derive(Debug)]
 pub struct JsonReader<'a> {
     frame: &'a ByteString,
+    rest: &'a [u8],
     depth_left: usize,
-    /// Set once a value was read of which the depth is not known.
-    unmeasured: &'a Cell<bool>,
+    /// A value was read by serde_json, which does not count levels: the whole frame is measured at its end.
+    unmeasured: bool,
+    /// Holds a string without its escapes until it is stored.
+    unescaped: String,
 }
 
 /// Reads a value that must end where the frame ends.
 pub(super) fn read_whole<T>(
     frame: &Bytes,
     limits: &Limits,
-    read: impl FnOnce(&mut FrameDeserializer<'_>, JsonReader<'_>) -> serde_json::Result<T>,
+    read: impl FnOnce(&mut JsonReader<'_>) -> Result<T, Fault>,
 ) -> Result<T, DecodeError> {
     limits.check_size(frame)?;
-    // Checked once as a whole: serde_json would check each string, and `Str` would do it again.
-    let frame = &ByteString::try_from(frame.clone())
+    // Checked once as a whole, not string by string.
+    let text = &ByteString::try_from(frame.clone())
         .map_err(|_| DecodeError::Malformed { reason: "text that is not UTF-8".to_owned() })?;
-    let unmeasured = Cell::new(false);
-    let depth_left = limits.max_depth.min(MAX_DEPTH);
-    let reader = JsonReader { frame, depth_left, unmeasured: &unmeasured };
-    let mut deserializer = serde_json::Deserializer::from_str(frame);
-    let value = read(&mut deserializer, reader)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| DecodeError::Malformed { reason: error.to_string() });
-    // Text that nests too deep has an error of its own. serde_json itself goes 128 levels deep at most.
-    if value.is_err() || unmeasured.get() {
-        check_depth(frame.as_bytes(), limits)?;
+    let mut reader = JsonReader {
+        frame: text,
+        rest: frame,
+        depth_left: limits.max_depth.min(MAX_DEPTH),
+        unmeasured: false,
+        unescaped: String::new(),
+    };
+    let value = read(&mut reader).and_then(|value| reader.finish().map(|()| value));
+    // Text that nests too deep has an error of its own.
+    if value.is_err() || reader.unmeasured {
+        check_depth(frame, limits)?;
     }
-    value
+    value.map_err(|fault| *fault)
 }
 
-type FrameDeserializer<'a> = serde_json::Deserializer<serde_json::de::StrRead<'a>>;
-
 impl<'a> JsonReader<'a> {
+    /// The text from here to the end of the frame.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Reads a map into a struct.
-    pub(crate) fn fields<'de, T: JsonFields, D: Deserializer<'de>>(
-        self,
-        place: &mut T,
-        json: D,
-    ) -> Result<(), D::Error> {
-        json.deserialize_any(MapVisitor { place, reader: self, or_null: false }).map(drop)
+    pub(crate) fn fields<T: JsonFields>(&mut self, place: &mut T) -> Result<(), Fault> {
+        let mut seen = 0;
+        self.members(|r, name| place.read_json_field(r, name, &mut seen))
     }
 
     /// As [`fields`](Self::fields); false when there is no map but null.
-    pub(crate) fn optional_fields<'de, T: JsonFields, D: Deserializer<'de>>(
-        self,
-        place: &mut T,
-        json: D,
-    ) -> Result<bool, D::Error> {
-        json.deserialize_any(MapVisitor { place, reader: self, or_null: true })
+    pub(crate) fn optional_fields<T: JsonFields>(&mut self, place: &mut T) -> Result<bool, Fault> {
+        if self.null() {
+            return Ok(false);
+        }
+        self.fields(place)?;
+        Ok(true)
     }
 
-    /// Reads the value of a field.
-    #[inline]
-    pub(crate) fn field<'de, F: ReadField, A: MapAccess<'de>>(
-        self,
-        place: &mut F,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
-        map.next_value_seed(FieldSeed(place, self))
+    /// Records that the field with this number is read. A second value would be read into the first, so it is refused.
+    #[inline(always)]
+    pub(crate) fn once(
+        &self,
+        seen: &mut u32,
+        number: u32,
+        name: &'static str,
+    ) -> Result<(), Fault> {
+        let bit = 1 << number;
+        if *seen & bit != 0 {
+            return Err(self.fault(&format!("duplicate field `{name}`")));
+        }
+        *seen |= bit;
+        Ok(())
     }
 
-    /// Steps over the value of an unknown field (RTF1).
-    pub(crate) fn skip<'de, A: MapAccess<'de>>(self, map: &mut A) -> Result<(), A::Error> {
-        self.leave_unmeasured();
-        map.next_value::<IgnoredAny>().map(drop)
+    /// Steps over one value.
+    pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        if self.plain_string().is_some() {
+            return Ok(());
+        }
+        self.by_serde::<IgnoredAny>().map(drop)
     }
 
     /// Reads an array of maps into an empty vector; null is an empty array.
-    pub(crate) fn items<'de, T: JsonFields, D: Deserializer<'de>>(
-        self,
-        items: &mut Vec<T>,
-        json: D,
-    ) -> Result<(), D::Error> {
-        json.deserialize_any(ItemsVisitor(items, self))
+    pub(crate) fn items<T: JsonFields>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
+        self.elements(items, |r, items| {
+            // An item is read in its place: moving it costs nearly as much as reading it.
+            items.push(T::default());
+            match items.last_mut() {
+                Some(item) => r.fields(item),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// An array of strings, some of them absent; null is an empty array.
+    pub(crate) fn strings(&mut self) -> Result<Vec<Option<Str>>, Fault> {
+        let mut strings = Vec::new();
+        self.elements(&mut strings, |r, strings| {
+            let mut string = None;
+            string.read_json(r)?;
+            strings.push(string);
+            Ok(())
+        })?;
+        Ok(strings)
     }
 
     /// Reads a map of any keys into an empty one; null is an empty map.
-    pub(crate) fn entries<'de, V: EntryValue, D: Deserializer<'de>>(
-        self,
+    pub(crate) fn entries<V: EntryValue>(
+        &mut self,
         entries: &mut BTreeMap<Str, V>,
-        json: D,
-    ) -> Result<(), D::Error> {
-        json.deserialize_any(EntriesVisitor(entries, self))
+    ) -> Result<(), Fault> {
+        if self.null() {
+            return Ok(());
+        }
+        self.map(|r| {
+            let mut key = Str::new();
+            r.key_text(&mut key)?;
+            r.colon()?;
+            let mut value = V::default();
+            value.read_json(r)?;
+            entries.insert(key, value);
+            Ok(())
+        })
     }
 
     /// Reads a string. Returns false for null.
     #[inline]
-    pub(crate) fn text<'de, D: Deserializer<'de>>(
-        self,
-        place: &mut Str,
-        json: D,
-    ) -> Result<bool, D::Error> {
-        json.deserialize_any(TextVisitor { place, reader: self, or_null: true })
+    pub(crate) fn text(&mut self, place: &mut Str) -> Result<bool, Fault> {
+        match self.plain_string() {
+            Some(text) => {
+                place.set_part_of(self.frame, text);
+                Ok(true)
+            }
+            None => self.other_text(place, true),
+        }
     }
 
     /// As [`text`](Self::text); null is refused.
-    pub(crate) fn required_text<'de, D: Deserializer<'de>>(
-        self,
-        place: &mut Str,
-        json: D,
-    ) -> Result<(), D::Error> {
-        json.deserialize_any(TextVisitor { place, reader: self, or_null: false }).map(drop)
+    pub(crate) fn required_text(&mut self, place: &mut Str) -> Result<(), Fault> {
+        match self.plain_string() {
+            Some(text) => {
+                place.set_part_of(self.frame, text);
+                Ok(())
+            }
+            None => self.other_text(place, false).map(drop),
+        }
     }
 
-    /// Stores text of the frame, shared with it when it is long.
+    /// A payload: text, or any other value as JSON.
+    pub(crate) fn data(&mut self, place: &mut Data) -> Result<(), Fault> {
+        if self.next() != Some(b'"') {
+            *place = self.by_serde()?;
+            return Ok(());
+        }
+        *place = Data::Text(Str::new());
+        match place {
+            Data::Text(text) => self.required_text(text),
+            Data::None | Data::Binary(_) | Data::Json(_) => Ok(()),
+        }
+    }
+
+    /// An integer, if the value is one in its plain form. `None` for any other value, and the position stays.
     #[inline]
-    pub(crate) fn set_text(self, place: &mut Str, text: &str) {
-        place.set_part_of(self.frame, text);
+    pub(crate) fn integer<T: Integer>(&mut self) -> Option<T> {
+        let (value, rest) = self.plain_integer()?;
+        let value = T::from_wire(value.into())?;
+        self.rest = rest;
+        Some(value)
     }
 
-    /// A value is read by other code, which does not count levels: the whole frame is measured at its end.
-    pub(crate) fn leave_unmeasured(self) {
-        self.unmeasured.set(true);
+    /// A number, if the value is an integer in its plain form.
+    pub(crate) fn whole_number(&mut self) -> Option<i64> {
+        let (value, rest) = self.plain_integer()?;
+        self.rest = rest;
+        Some(value)
     }
 
-    /// Inside of an array or a map.
-    pub(crate) fn inside<E: Error>(self) -> Result<Self, E> {
-        match self.depth_left.checked_sub(1) {
-            Some(depth_left) => Ok(Self { depth_left, ..self }),
-            None => Err(E::custom("nested too deep")),
+    #[inline(always)]
+    fn plain_integer(&mut self) -> Option<(i64, &'a [u8])> {
+        self.next();
+        let (value, length) = integer(self.rest)?;
+        Some((value, self.rest.get(length..)?))
+    }
+
+    /// A boolean, if the value is one.
+    pub(crate) fn boolean(&mut self) -> Option<bool> {
+        self.word(b"true").map(|()| true).or_else(|| self.word(b"false").map(|()| false))
+    }
+
+    /// Steps over null. Returns false, and the position stays, for any other value.
+    #[inline]
+    pub(crate) fn null(&mut self) -> bool {
+        self.next() == Some(b'n') && self.word(b"null").is_some()
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        self.next();
+        self.rest = self.rest.strip_prefix(word)?;
+        Some(())
+    }
+
+    /// Reads a field by serde.
+    pub(crate) fn field_by_serde<F: ReadField>(&mut self, place: &mut F) -> Result<(), Fault> {
+        struct Field<F>(F);
+
+        impl<'de, F: ReadField> Deserialize<'de> for Field<F> {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                F::deserialize(d).map(Self)
+            }
+        }
+
+        let Field(value) = self.by_serde()?;
+        *place = value;
+        Ok(())
+    }
+
+    /// A value, read by serde.
+    #[inline(never)]
+    fn by_serde<T: Deserialize<'a>>(&mut self) -> Result<T, Fault> {
+        if matches!(self.next(), Some(b'{' | b'[')) {
+            self.unmeasured = true;
+        }
+        let mut values = serde_json::Deserializer::from_str(self.rest_text()).into_iter();
+        match values.next() {
+            Some(Ok(value)) => {
+                self.rest = self.rest.get(values.byte_offset()..).unwrap_or_default();
+                Ok(value)
+            }
+            Some(Err(error)) => Err(self.fault_of(&error)),
+            None => Err(self.fault("EOF while parsing a value")),
         }
     }
 }
 
-struct FieldSeed<'p, 'a, F>(&'p mut F, JsonReader<'a>);
+/// The structure of the text.
+impl<'a> JsonReader<'a> {
+    /// The next byte behind any space; the position is then at this byte.
+    #[inline(always)]
+    fn next(&mut self) -> Option<u8> {
+        match self.rest.first() {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.next_behind_space(),
+        }
+    }
 
-impl<'de, F: ReadField> DeserializeSeed<'de> for FieldSeed<'_, '_, F> {
-    type Value = ();
+    #[inline(never)]
+    fn next_behind_space(&mut self) -> Option<u8> {
+        while let [b' ' | b'\n' | b'\r' | b'\t', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        self.rest.first().copied()
+    }
 
+    /// Steps over this byte, if it comes next.
+    #[inline(always)]
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.next() == Some(byte);
+        if found {
+            self.step();
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn step(&mut self) {
+        self.rest = self.rest.get(1..).unwrap_or_default();
+    }
+
+    /// After the last value: nothing may follow.
+    fn finish(&mut self) -> Result<(), Fault> {
+        match self.next() {
+            None => Ok(()),
+            Some(_) => Err(self.fault("trailing characters")),
+        }
+    }
+
+    /// Reads a map member by member; `member` gets each name and must read its value.
     #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        self.0.read_json(json, self.1)
-    }
-}
-
-/// The name of a field, as its position among the fields of the struct.
-struct NameSeed<T>(PhantomData<T>);
-
-impl<'de, T: JsonFields> DeserializeSeed<'de> for NameSeed<T> {
-    type Value = usize;
-
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<usize, D::Error> {
-        json.deserialize_identifier(self)
-    }
-}
-
-impl<T: JsonFields> Visitor<'_> for NameSeed<T> {
-    type Value = usize;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    #[inline]
-    fn visit_str<E>(self, name: &str) -> Result<usize, E> {
-        Ok(T::position(name))
-    }
-}
-
-struct MapVisitor<'p, 'a, T> {
-    place: &'p mut T,
-    reader: JsonReader<'a>,
-    or_null: bool,
-}
-
-impl<'de, T: JsonFields> Visitor<'de> for MapVisitor<'_, '_, T> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let reader = self.reader.inside()?;
-        let mut seen = 0_u32;
-        while let Some(position) = map.next_key_seed(NameSeed::<T>(PhantomData))? {
-            if let Some(name) = T::NAMES.get(position) {
-                // As in serde's derived code. A second value would be read into the first.
-                if seen & (1 << position) != 0 {
-                    return Err(A::Error::duplicate_field(name));
+    pub(super) fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.map(|r| {
+            let escaped: Str;
+            let name: &[u8] = match r.plain_string() {
+                Some(name) => name,
+                None => {
+                    let mut key = Str::new();
+                    r.key_text(&mut key)?;
+                    escaped = key;
+                    escaped.as_ref()
                 }
-                seen |= 1 << position;
-            }
-            self.place.read_json_field(position, &mut map, reader)?;
+            };
+            r.colon()?;
+            member(r, name)
+        })
+    }
+
+    /// Reads a map; `member` must read a key, a colon and a value.
+    #[inline(always)]
+    fn map(
+        &mut self,
+        mut member: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if !self.eat(b'{') {
+            return Err(self.refuse("a map"));
         }
-        Ok(true)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        if self.or_null { Ok(false) } else { Err(E::invalid_type(Unexpected::Unit, &self)) }
-    }
-}
-
-struct ItemsVisitor<'p, 'a, T>(&'p mut Vec<T>, JsonReader<'a>);
-
-impl<'de, T: JsonFields> Visitor<'de> for ItemsVisitor<'_, '_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self(items, reader) = self;
-        let reader = reader.inside()?;
-        // An item is made before it is known whether there is one: only its place is moved into.
-        loop {
-            items.push(T::default());
-            let Some(place) = items.last_mut() else { return Ok(()) };
-            if seq.next_element_seed(ItemSeed(place, reader))?.is_none() {
-                items.pop();
-                return Ok(());
-            }
-            if items.len() > MAX_ITEMS {
-                return Err(A::Error::custom(too_many_items()));
+        self.enter()?;
+        if !self.eat(b'}') {
+            loop {
+                member(self)?;
+                match self.next() {
+                    Some(b',') => self.step(),
+                    Some(b'}') => break self.step(),
+                    found => return Err(self.unfinished(found, "an object", "expected `,` or `}`")),
+                }
             }
         }
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-struct ItemSeed<'p, 'a, T>(&'p mut T, JsonReader<'a>);
-
-impl<'de, T: JsonFields> DeserializeSeed<'de> for ItemSeed<'_, '_, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        self.1.fields(self.0, json)
-    }
-}
-
-struct EntriesVisitor<'p, 'a, V>(&'p mut BTreeMap<Str, V>, JsonReader<'a>);
-
-impl<'de, V: EntryValue> Visitor<'de> for EntriesVisitor<'_, '_, V> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self(entries, reader) = self;
-        let reader = reader.inside()?;
-        let mut key = Str::new();
-        while map.next_key_seed(KeySeed(&mut key, reader))?.is_some() {
-            let mut value = V::default();
-            map.next_value_seed(EntrySeed(&mut value, reader))?;
-            entries.insert(std::mem::take(&mut key), value);
-        }
+        self.depth_left += 1;
         Ok(())
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
+    /// Reads the elements of an array; null is an empty one. `each` must read an element into the vector.
+    #[inline(always)]
+    fn elements<T>(
+        &mut self,
+        items: &mut Vec<T>,
+        mut each: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if !self.eat(b'[') {
+            return if self.null() { Ok(()) } else { Err(self.refuse("an array")) };
+        }
+        self.enter()?;
+        if !self.eat(b']') {
+            let all = self.rest.len();
+            // Most arrays have one element.
+            items.reserve_exact(1);
+            loop {
+                each(self, items)?;
+                match self.next() {
+                    Some(b',') => self.step(),
+                    Some(b']') => break self.step(),
+                    found => return Err(self.unfinished(found, "a list", "expected `,` or `]`")),
+                }
+                if items.len() >= MAX_ITEMS {
+                    return Err(self.fault(&too_many_items()));
+                }
+                if items.len() == 1 {
+                    // As many as would fit if all were as long as the first.
+                    let first = (all - self.rest.len()).max(1);
+                    items.reserve((self.rest.len() / first).min(128));
+                }
+            }
+        }
+        self.depth_left += 1;
         Ok(())
     }
-}
 
-struct KeySeed<'p, 'a>(&'p mut Str, JsonReader<'a>);
+    #[inline(always)]
+    fn enter(&mut self) -> Result<(), Fault> {
+        match self.depth_left.checked_sub(1) {
+            Some(left) => {
+                self.depth_left = left;
+                Ok(())
+            }
+            None => Err(self.fault("nested too deep")),
+        }
+    }
 
-impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_> {
-    type Value = ();
+    #[inline(always)]
+    fn colon(&mut self) -> Result<(), Fault> {
+        if self.eat(b':') {
+            return Ok(());
+        }
+        let found = self.next();
+        Err(self.unfinished(found, "an object", "expected `:`"))
+    }
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        self.1.required_text(self.0, json)
+    /// The next value, if it is a string without escapes.
+    #[inline(always)]
+    fn plain_string(&mut self) -> Option<&'a [u8]> {
+        if self.next() != Some(b'"') {
+            return None;
+        }
+        let text = self.rest.get(1..)?;
+        let (text, rest) = text.split_at_checked(plain_length(text))?;
+        self.rest = rest.strip_prefix(b"\"")?;
+        Some(text)
+    }
+
+    /// The key that comes next.
+    fn key_text(&mut self, place: &mut Str) -> Result<(), Fault> {
+        match self.next() {
+            Some(b'"') => self.required_text(place),
+            Some(b'}') => Err(self.fault("trailing comma")),
+            found => Err(self.unfinished(found, "an object", "key must be a string")),
+        }
+    }
+
+    /// Reads a string with escapes, or null. Any other value is refused.
+    #[inline(never)]
+    fn other_text(&mut self, place: &mut Str, or_null: bool) -> Result<bool, Fault> {
+        if or_null && self.null() {
+            return Ok(false);
+        }
+        if self.next() == Some(b'"') {
+            let string = self.rest_text().get(1..).unwrap_or_default();
+            self.unescaped.clear();
+            if let Some(length) = unescape(string, &mut self.unescaped) {
+                *place = self.unescaped.as_str().into();
+                self.rest = self.rest.get(1 + length..).unwrap_or_default();
+                return Ok(true);
+            }
+        }
+        Err(self.refuse("a string"))
     }
 }
 
-struct EntrySeed<'p, 'a, V>(&'p mut V, JsonReader<'a>);
-
-impl<'de, V: EntryValue> DeserializeSeed<'de> for EntrySeed<'_, '_, V> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        self.0.read_json(json, self.1)
-    }
-}
-
-struct TextVisitor<'p, 'a> {
-    place: &'p mut Str,
-    reader: JsonReader<'a>,
-    or_null: bool,
-}
-
-impl<'de> Visitor<'de> for TextVisitor<'_, '_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
+/// Errors.
+impl<'a> JsonReader<'a> {
+    /// The text from here to the end of the frame.
+    fn rest_text(&self) -> &'a str {
+        self.frame.get(self.frame.len() - self.rest.len()..).unwrap_or_default()
     }
 
-    #[inline]
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<bool, E> {
-        self.reader.set_text(self.place, text);
-        Ok(true)
+    /// The error of a structure that is not complete: the text ends, or goes on otherwise than expected.
+    #[cold]
+    fn unfinished(&self, found: Option<u8>, structure: &str, expected: &str) -> Fault {
+        match found {
+            Some(_) => self.fault(expected),
+            None => self.fault(&format!("EOF while parsing {structure}")),
+        }
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
-        *self.place = text.into();
-        Ok(true)
+    /// The error of the value that comes next, which is not valid, or not what was expected.
+    #[cold]
+    fn refuse(&mut self, expected: &'static str) -> Fault {
+        struct Refused(&'static str);
+
+        impl Visitor<'_> for Refused {
+            type Value = ();
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        self.next();
+        let mut json = serde_json::Deserializer::from_str(self.rest_text());
+        match json.deserialize_any(Refused(expected)) {
+            Err(error) => self.fault_of(&error),
+            Ok(()) => self.fault(&format!("expected {expected}")),
+        }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        if self.or_null { Ok(false) } else { Err(E::invalid_type(Unexpected::Unit, &self)) }
+    /// An error here, with its line and column.
+    #[cold]
+    pub(crate) fn fault(&self, reason: &str) -> Fault {
+        self.fault_at(reason, 1, 1)
+    }
+
+    /// The error of serde_json in the text that starts here.
+    #[cold]
+    fn fault_of(&self, error: &serde_json::Error) -> Fault {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        let place = format!(" at line {line} column {column}");
+        self.fault_at(text.strip_suffix(&place).unwrap_or(&text), line, column)
+    }
+
+    /// An error at this line and column of the text that starts here, both from 1.
+    #[cold]
+    fn fault_at(&self, reason: &str, line: usize, column: usize) -> Fault {
+        let before = &self.frame[..self.frame.len() - self.rest.len()];
+        let lines = before.matches('\n').count();
+        let in_line = before.len() - before.rfind('\n').map_or(0, |end| end + 1);
+        let column = if line <= 1 { in_line + column } else { column };
+        let reason = format!("{reason} at line {} column {column}", lines + line.max(1));
+        Box::new(DecodeError::Malformed { reason })
     }
 }

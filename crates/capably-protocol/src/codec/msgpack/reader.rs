@@ -6,10 +6,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::{DecodeError, Limits, MAX_DEPTH};
+use super::super::{DecodeError, Fault, Limits, MAX_DEPTH};
 use crate::{
     Data, JsonObject, Str,
-    frame::Action,
     lenient::{FromMap, Integer, MAX_ITEMS, float_to_integer, too_many_items},
     wire::Read,
 };
@@ -22,10 +21,6 @@ pub struct Reader<'a> {
     depth_left: usize,
     depth_limit: usize,
 }
-
-/// A decoding error inside the reader. It is boxed so that a `Result` without an error stays small: every value that
-/// is read returns one.
-pub(crate) type Fault = Box<DecodeError>;
 
 /// One MessagePack value, or the header of a container.
 pub(crate) enum Token<'a> {
@@ -48,14 +43,9 @@ impl<'a> Reader<'a> {
         Self { frame, rest: bytes, depth_left: depth_limit, depth_limit }
     }
 
-    /// The action with which the frame here begins; `None` if it begins with anything else.
-    pub(crate) fn first_action(&self) -> Option<Action> {
-        match self.rest {
-            [0x80..=0x8f, 0xa6, b'a', b'c', b't', b'i', b'o', b'n', action @ 0..=0x7f, ..] => {
-                Action::from_number((*action).into())
-            }
-            _ => None,
-        }
+    /// The bytes from here to the end.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// The whole of a body: one item or an array of them.
