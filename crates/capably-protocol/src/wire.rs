@@ -59,7 +59,15 @@ pub trait Fields: Default {
 }
 
 /// A type that is read from JSON field by field, in its place; [`json_fields!`] implements it.
-pub trait JsonFields: Default {
+///
+/// Nearly always the fields come in the order of their declaration. Comparing the text with one name after the other is
+/// then several times faster than finding the end of a name and its field.
+pub trait JsonFields {
+    /// Reads the fields that come next, as long as they come in the order of their declaration. Returns whether more members
+    /// follow; otherwise the map is read to its end.
+    fn read_json_in_order(&mut self, r: &mut JsonReader<'_>, seen: &mut u32)
+    -> Result<bool, Fault>;
+
     /// Reads the value of the field with this name on the wire; skips the value of an unknown field (RTF1). `seen` has a bit
     /// for each field that was read before.
     fn read_json_field(
@@ -254,6 +262,25 @@ macro_rules! json_fields {
         impl $crate::wire::JsonFields for $type {
             // Names are compared whole: the compiler makes a word or two of each.
             #[inline(always)]
+            fn read_json_in_order(
+                &mut self,
+                r: &mut $crate::codec::json::reader::JsonReader<'_>,
+                seen: &mut u32,
+            ) -> Result<bool, $crate::codec::Fault> {
+                let mut number = 0;
+                $(
+                    if r.eat_key($crate::wire::key!($name)) {
+                        r.once(seen, number, $name)?;
+                        $crate::wire::ReadField::read_json(&mut self.$field, r)?;
+                        if !r.more_members()? {
+                            return Ok(false);
+                        }
+                    }
+                    number += 1;
+                )*
+                Ok(true)
+            }
+
             fn read_json_field(
                 &mut self,
                 r: &mut $crate::codec::json::reader::JsonReader<'_>,

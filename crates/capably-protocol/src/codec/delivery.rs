@@ -4,6 +4,7 @@ use super::{Fault, Item, frame::FrameIn};
 use crate::{
     Flags, ServerFrame, Str,
     frame::{Action, Delivery},
+    wire::{Key, key},
 };
 
 /// A format's way of reading frames of a service.
@@ -17,11 +18,7 @@ pub(super) trait ReadFrame {
     /// Reads a frame into `place`, which is empty except for its channel; the items are the array under the name `items`.
     ///
     /// There is no detour by [`FrameIn`]: moving a frame's fields costs nearly as much as reading them.
-    fn delivery<T: Item>(
-        &mut self,
-        place: &mut Delivery<T>,
-        items: &'static str,
-    ) -> Result<(), Fault>;
+    fn delivery<T: Item>(&mut self, place: &mut Delivery<T>, items: Key) -> Result<(), Fault>;
 }
 
 /// Reads a frame that a service sent into `frame`. Most frames are deliveries that begin with their action. Those are
@@ -38,7 +35,7 @@ pub(super) fn read_server_frame(
                 _ => *frame = ServerFrame::$variant(Delivery::new(Str::new(), Vec::new())),
             }
             match frame {
-                ServerFrame::$variant(delivery) => r.delivery(delivery, $items),
+                ServerFrame::$variant(delivery) => r.delivery(delivery, key!($items)),
                 _ => Ok(()),
             }
         }};

@@ -57,7 +57,7 @@ pub(super) fn read_server_frame(
 }
 
 /// Reads one item or an array of them.
-pub(super) fn read_items<T: JsonFields>(
+pub(super) fn read_items<T: JsonFields + Default>(
     bytes: &Bytes,
     limits: &Limits,
 ) -> Result<Vec<T>, DecodeError> {

@@ -22,11 +22,7 @@ use serde_json::Value;
 use super::{Fields, JsonFields, Key, Read, Write, Writer};
 use crate::{
     ConnectionDetails, ErrorInfo, JsonObject, Str,
-    codec::{
-        Fault,
-        json::reader::JsonReader,
-        msgpack::reader::Reader,
-    },
+    codec::{Fault, json::reader::JsonReader, msgpack::reader::Reader},
     lenient::{self, stringify_values},
 };
 

@@ -12,10 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::DeserializeOwned,
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 use super::{Fields, JsonFields, ReadField, Write, WriteField, Writer};
 use crate::{
@@ -340,7 +337,8 @@ impl ReadField for Option<ObjectData> {
     fn read_json(&mut self, r: &mut JsonReader<'_>) -> Result<(), Fault> {
         let mut fields = DataFields::default();
         let found = r.optional_fields(&mut fields)?;
-        *self = if found { Some(fields.try_into().map_err(|reason| r.fault(reason))?) } else { None };
+        *self =
+            if found { Some(fields.try_into().map_err(|reason| r.fault(reason))?) } else { None };
         Ok(())
     }
 

@@ -15,11 +15,7 @@ use serde::{
 use super::{ReadField, WriteField, Writer};
 use crate::{
     Data,
-    codec::{
-        Fault,
-        json::reader::JsonReader,
-        msgpack::reader::Reader,
-    },
+    codec::{Fault, json::reader::JsonReader, msgpack::reader::Reader},
     lenient::JsonVisitor,
 };
 
@@ -37,7 +33,7 @@ impl WriteField for Data {
     fn write<W: Writer>(&self, w: &mut W) {
         match self {
             Self::None => w.null(),
-            Self::Text(text) => w.str(text),
+            Self::Text(text) => w.text(text),
             Self::Binary(bytes) => w.bytes(bytes),
             Self::Json(value) => w.json_text(value),
         }

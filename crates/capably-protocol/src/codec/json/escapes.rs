@@ -1,22 +1,56 @@
 //! The escapes of JSON strings, in both directions.
 
-use super::scan::plain_length;
+use super::scan::{first_of, plain_length, specials};
 
-/// Appends the text of a JSON string to `out`, without its escapes. Returns the length of the string with its closing
-/// quote; `None` if it ends early or is not valid.
-pub(super) fn unescape(string: &str, out: &mut String) -> Option<usize> {
-    let mut at = 0;
+/// The text of a JSON string, without its escapes, and the length of the string with its closing quote. `None` if it ends
+/// early or is not valid. The text is stored in `space`, which is used again for the next string.
+pub(super) fn unescape<'s>(string: &[u8], space: &'s mut Vec<u8>) -> Option<(&'s [u8], usize)> {
+    // Texts with escapes are mostly JSON themselves, with an escape every few bytes. So every word is copied whole, and its
+    // end is written over: a copy of exactly the bytes before the escape takes several times longer.
+    const WORD: usize = 8;
+    const LONGEST_CHARACTER: usize = 4;
+    let (mut at, mut end) = (0, 0);
     loop {
+        if space.len() < end + WORD + LONGEST_CHARACTER {
+            space.resize((2 * end).max(256), 0);
+        }
+        let place = space.get_mut(end..)?.first_chunk_mut::<WORD>()?;
         let rest = string.get(at..)?;
-        let plain = plain_length(rest.as_bytes());
-        out.push_str(rest.get(..plain)?);
+        let plain = match rest.first_chunk() {
+            Some(word) => {
+                *place = *word;
+                match specials(word) {
+                    0 => WORD,
+                    special => first_of(special),
+                }
+            }
+            None => {
+                let plain = plain_length(rest);
+                place.iter_mut().zip(&rest[..plain]).for_each(|(place, byte)| *place = *byte);
+                plain
+            }
+        };
         at += plain;
-        match rest.as_bytes().get(plain)? {
-            b'"' => return Some(at + 1),
+        end += plain;
+        if plain == WORD {
+            continue;
+        }
+        match rest.get(plain)? {
+            b'"' => return Some((&space[..end], at + 1)),
             b'\\' => {
-                let (character, length) = escape(string.as_bytes().get(at + 1..)?)?;
-                out.push(character);
-                at += 1 + length;
+                let escape = rest.get(plain + 1..)?;
+                match short_escape(*escape.first()?) {
+                    Some(byte) => {
+                        *space.get_mut(end)? = byte;
+                        at += 2;
+                        end += 1;
+                    }
+                    None => {
+                        let (character, length) = unicode(escape)?;
+                        end += character.encode_utf8(space.get_mut(end..)?).len();
+                        at += 1 + length;
+                    }
+                }
             }
             // A control character.
             _ => return None,
@@ -24,21 +58,18 @@ pub(super) fn unescape(string: &str, out: &mut String) -> Option<usize> {
     }
 }
 
-/// The character of an escape, and its length behind the backslash.
-fn escape(text: &[u8]) -> Option<(char, usize)> {
-    let character = match text.first()? {
-        b'"' => '"',
-        b'\\' => '\\',
-        b'/' => '/',
-        b'b' => '\x08',
-        b'f' => '\x0c',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'u' => return unicode(text),
+/// The character of an escape of one letter.
+#[inline(always)]
+fn short_escape(letter: u8) -> Option<u8> {
+    Some(match letter {
+        b'"' | b'\\' | b'/' => letter,
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
         _ => return None,
-    };
-    Some((character, 1))
+    })
 }
 
 /// `u` and four hexadecimal digits; twice, with a backslash between, for a character that UTF-16 has as a pair.
@@ -104,9 +135,12 @@ mod tests {
     use super::*;
 
     fn texts() -> Vec<String> {
-        let each = (0..0x250_u32).chain([0x2028, 0xd7ff, 0xe000, 0xffff, 0x1_0000, 0x1_f980, 0x10_ffff]);
-        let mut texts: Vec<String> =
-            each.filter_map(char::from_u32).flat_map(|c| [c.to_string(), format!("a{c}{c}b")]).collect();
+        let each =
+            (0..0x250_u32).chain([0x2028, 0xd7ff, 0xe000, 0xffff, 0x1_0000, 0x1_f980, 0x10_ffff]);
+        let mut texts: Vec<String> = each
+            .filter_map(char::from_u32)
+            .flat_map(|c| [c.to_string(), format!("a{c}{c}b")])
+            .collect();
         texts.push(r#"{"a":"\n"},"#.repeat(50));
         texts.push("plain".repeat(50));
         texts.push("\u{1}\u{10}\u{1f}\u{7f}größe 🦀\\\"\r\n\t\x08\x0c/".repeat(9));
@@ -133,9 +167,11 @@ mod tests {
             let long: String = text.chars().map(units).collect();
             let short = serde_json::to_string(&text).unwrap();
             for string in [&format!("{long}\""), &short[1..]] {
-                let mut out = String::from("before ");
-                let length = unescape(&format!("{string}, \"more\""), &mut out);
-                assert_eq!((&out["before ".len()..], length), (&*text, Some(string.len())));
+                for (behind, mut space) in [("", vec![]), (", \"more\"", vec![7; 1000])] {
+                    let read = format!("{string}{behind}");
+                    let read = unescape(read.as_bytes(), &mut space);
+                    assert_eq!(read, Some((text.as_bytes(), string.len())), "{string}");
+                }
             }
         }
     }
@@ -143,13 +179,32 @@ mod tests {
     #[test]
     fn a_string_is_refused_as_by_serde_json() {
         for string in [
-            "", "a", "\\", "\\\"", "\\x\"", "\\u", "\\u12\"", "\\u12g4\"", "\\u+123\"", "\n\"", "\\ud800\"",
-            "\\udc00\"", "\\ud800x\"", "\\ud800\\n\"", "\\ud800\\u0041\"", "\\ud800\\ud800\"", "\\ud800\\",
-            "\\ud800\\u", "\\ud83e\\udd8", "\\U0041\"", "\\u004\u{b2}\"", "\u{0}\"",
+            "",
+            "a",
+            "\\",
+            "\\\"",
+            "\\x\"",
+            "\\u",
+            "\\u12\"",
+            "\\u12g4\"",
+            "\\u+123\"",
+            "\n\"",
+            "\\ud800\"",
+            "\\udc00\"",
+            "\\ud800x\"",
+            "\\ud800\\n\"",
+            "\\ud800\\u0041\"",
+            "\\ud800\\ud800\"",
+            "\\ud800\\",
+            "\\ud800\\u",
+            "\\ud83e\\udd8",
+            "\\U0041\"",
+            "\\u004\u{b2}\"",
+            "\u{0}\"",
         ] {
             let text = format!("\"{string}");
             assert!(serde_json::from_str::<String>(&text).is_err(), "{text}");
-            assert_eq!(unescape(string, &mut String::new()), None, "{text}");
+            assert_eq!(unescape(string.as_bytes(), &mut Vec::new()), None, "{text}");
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Data, Str,
     lenient::{Integer, MAX_ITEMS, too_many_items},
-    wire::{EntryValue, JsonFields, ReadField},
+    wire::{EntryValue, JsonFields, Key, ReadField},
 };
 
 /// A position in a frame, and how much deeper it may go.
@@ -34,7 +34,7 @@ pub struct JsonReader<'a> {
     /// A value was read by serde_json, which does not count levels: the whole frame is measured at its end.
     unmeasured: bool,
     /// Holds a string without its escapes until it is stored.
-    unescaped: String,
+    unescaped: Vec<u8>,
 }
 
 /// Reads a value that must end where the frame ends.
@@ -52,9 +52,13 @@ pub(super) fn read_whole<T>(
         rest: frame,
         depth_left: limits.max_depth.min(MAX_DEPTH),
         unmeasured: false,
-        unescaped: String::new(),
+        unescaped: Vec::new(),
     };
-    let value = read(&mut reader).and_then(|value| reader.finish().map(|()| value));
+    let mut value = read(&mut reader);
+    // A field is found missing only behind the whole value. Text that follows has its error first.
+    if value.as_ref().err().is_none_or(|fault| matches!(**fault, DecodeError::Missing { .. })) {
+        value = reader.finish().and(value);
+    }
     // Text that nests too deep has an error of its own.
     if value.is_err() || reader.unmeasured {
         check_depth(frame, limits)?;
@@ -70,8 +74,26 @@ impl<'a> JsonReader<'a> {
 
     /// Reads a map into a struct.
     pub(crate) fn fields<T: JsonFields>(&mut self, place: &mut T) -> Result<(), Fault> {
+        if !self.begin_map()? {
+            return Ok(());
+        }
         let mut seen = 0;
-        self.members(|r, name| place.read_json_field(r, name, &mut seen))
+        while place.read_json_in_order(self, &mut seen)? {
+            let escaped: Str;
+            let name = match self.plain_string() {
+                Some(name) => name,
+                None => {
+                    escaped = self.key_text()?;
+                    escaped.as_ref()
+                }
+            };
+            self.colon()?;
+            place.read_json_field(self, name, &mut seen)?;
+            if !self.more_members()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// As [`fields`](Self::fields); false when there is no map but null.
@@ -108,7 +130,10 @@ impl<'a> JsonReader<'a> {
     }
 
     /// Reads an array of maps into an empty vector; null is an empty array.
-    pub(crate) fn items<T: JsonFields>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
+    pub(crate) fn items<T: JsonFields + Default>(
+        &mut self,
+        items: &mut Vec<T>,
+    ) -> Result<(), Fault> {
         self.elements(items, |r, items| {
             // An item is read in its place: moving it costs nearly as much as reading it.
             items.push(T::default());
@@ -136,18 +161,19 @@ impl<'a> JsonReader<'a> {
         &mut self,
         entries: &mut BTreeMap<Str, V>,
     ) -> Result<(), Fault> {
-        if self.null() {
+        if self.null() || !self.begin_map()? {
             return Ok(());
         }
-        self.map(|r| {
-            let mut key = Str::new();
-            r.key_text(&mut key)?;
-            r.colon()?;
+        loop {
+            let key = self.key_text()?;
+            self.colon()?;
             let mut value = V::default();
-            value.read_json(r)?;
+            value.read_json(self)?;
             entries.insert(key, value);
-            Ok(())
-        })
+            if !self.more_members()? {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads a string. Returns false for null.
@@ -254,7 +280,7 @@ impl<'a> JsonReader<'a> {
                 Ok(value)
             }
             Some(Err(error)) => Err(self.fault_of(&error)),
-            None => Err(self.fault("EOF while parsing a value")),
+            None => Err(self.unfinished(None, "a value", "")),
         }
     }
 }
@@ -301,50 +327,49 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Reads a map member by member; `member` gets each name and must read its value.
-    #[inline]
-    pub(super) fn members(
-        &mut self,
-        mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        self.map(|r| {
-            let escaped: Str;
-            let name: &[u8] = match r.plain_string() {
-                Some(name) => name,
-                None => {
-                    let mut key = Str::new();
-                    r.key_text(&mut key)?;
-                    escaped = key;
-                    escaped.as_ref()
-                }
-            };
-            r.colon()?;
-            member(r, name)
-        })
-    }
-
-    /// Reads a map; `member` must read a key, a colon and a value.
+    /// Steps into a map. Returns false for an empty one, and steps over it.
     #[inline(always)]
-    fn map(
-        &mut self,
-        mut member: impl FnMut(&mut Self) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn begin_map(&mut self) -> Result<bool, Fault> {
         if !self.eat(b'{') {
             return Err(self.refuse("a map"));
         }
         self.enter()?;
-        if !self.eat(b'}') {
-            loop {
-                member(self)?;
-                match self.next() {
-                    Some(b',') => self.step(),
-                    Some(b'}') => break self.step(),
-                    found => return Err(self.unfinished(found, "an object", "expected `,` or `}`")),
-                }
-            }
+        let is_empty = self.eat(b'}');
+        if is_empty {
+            self.depth_left += 1;
         }
-        self.depth_left += 1;
-        Ok(())
+        Ok(!is_empty)
+    }
+
+    /// Behind a member: whether another follows. The position is then at its key, otherwise behind the map.
+    #[inline(always)]
+    pub(crate) fn more_members(&mut self) -> Result<bool, Fault> {
+        match self.next() {
+            Some(b',') => {
+                self.step();
+                self.next();
+                Ok(true)
+            }
+            Some(b'}') => {
+                self.step();
+                self.depth_left += 1;
+                Ok(false)
+            }
+            found => Err(self.unfinished(found, "an object", "expected `,` or `}`")),
+        }
+    }
+
+    /// Steps over this key and its colon, if they come next, without space and escapes.
+    #[inline(always)]
+    pub(crate) fn eat_key(&mut self, key: Key) -> bool {
+        // The key begins with the comma before it.
+        match self.rest.strip_prefix(&key.json.as_bytes()[1..]) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Reads the elements of an array; null is an empty one. `each` must read an element into the vector.
@@ -416,9 +441,13 @@ impl<'a> JsonReader<'a> {
     }
 
     /// The key that comes next.
-    fn key_text(&mut self, place: &mut Str) -> Result<(), Fault> {
+    fn key_text(&mut self) -> Result<Str, Fault> {
         match self.next() {
-            Some(b'"') => self.required_text(place),
+            Some(b'"') => {
+                let mut key = Str::new();
+                self.required_text(&mut key)?;
+                Ok(key)
+            }
             Some(b'}') => Err(self.fault("trailing comma")),
             found => Err(self.unfinished(found, "an object", "key must be a string")),
         }
@@ -431,10 +460,12 @@ impl<'a> JsonReader<'a> {
             return Ok(false);
         }
         if self.next() == Some(b'"') {
-            let string = self.rest_text().get(1..).unwrap_or_default();
-            self.unescaped.clear();
-            if let Some(length) = unescape(string, &mut self.unescaped) {
-                *place = self.unescaped.as_str().into();
+            let string = self.rest.get(1..).unwrap_or_default();
+            // The text is UTF-8, as the frame is.
+            if let Some((text, length)) = unescape(string, &mut self.unescaped)
+                && let Ok(text) = str::from_utf8(text)
+            {
+                *place = text.into();
                 self.rest = self.rest.get(1 + length..).unwrap_or_default();
                 return Ok(true);
             }
@@ -455,7 +486,7 @@ impl<'a> JsonReader<'a> {
     fn unfinished(&self, found: Option<u8>, structure: &str, expected: &str) -> Fault {
         match found {
             Some(_) => self.fault(expected),
-            None => self.fault(&format!("EOF while parsing {structure}")),
+            None => self.fault_at(&format!("EOF while parsing {structure}"), 1, 0),
         }
     }
 

@@ -3,8 +3,8 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x80 * ONES;
 
-/// As many bytes are searched at once in long text.
-const CHUNK: usize = 32;
+/// As many bytes are searched word by word, then as many at once.
+const CHUNK: usize = 64;
 
 /// The position of the first byte that cannot be in a JSON string as it is: a quote, a backslash or a control character.
 /// The length of the text if there is none.
@@ -12,48 +12,67 @@ const CHUNK: usize = 32;
 pub(super) fn plain_length(text: &[u8]) -> usize {
     // Most strings are short: a few words find their end.
     let mut at = 0;
-    while at < CHUNK {
-        match special_in_word(text, at) {
-            Some(Some(found)) => return at + found,
-            Some(None) => at += 8,
-            None => return at + special_in_tail(&text[at..]),
+    while at < CHUNK
+        && let Some(special) = specials_at(text, at)
+    {
+        if special != 0 {
+            return at + first_of(special);
         }
+        at += 8;
     }
-    long_plain_length(text)
+    long_plain_length(text, at)
 }
 
+/// As [`plain_length`], for text that is plain up to `at`.
 #[inline(never)]
-fn long_plain_length(text: &[u8]) -> usize {
-    // Whether a chunk has such a byte is one question to the processor; where it is takes one for each word.
+fn long_plain_length(text: &[u8], mut at: usize) -> usize {
+    // Whether a chunk has such a byte takes a few instructions for each 16 bytes; where it is takes more for each word.
+    // With an array for the answers, the compiler gives all of them at once.
     let is_plain = |chunk: &[u8; CHUNK]| {
-        chunk.iter().fold(true, |plain, byte| plain & !is_special(*byte))
+        let specials = chunk
+            .map(|byte| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\'));
+        specials.iter().fold(0, |any, special| any | special) == 0
     };
-    let (chunks, _) = text.as_chunks::<CHUNK>();
-    let mut at = chunks.iter().position(|chunk| !is_plain(chunk)).unwrap_or(chunks.len()) * CHUNK;
-    loop {
-        match special_in_word(text, at) {
-            Some(Some(found)) => return at + found,
-            Some(None) => at += 8,
-            None => return at + special_in_tail(&text[at..]),
+    let (chunks, _) = text[at..].as_chunks::<CHUNK>();
+    at += chunks.iter().take_while(|chunk| is_plain(chunk)).count() * CHUNK;
+    while let Some(special) = specials_at(text, at) {
+        if special != 0 {
+            return at + first_of(special);
         }
+        at += 8;
     }
-}
-
-/// The position of the first special byte among the eight bytes here. The outer `None` if there are not as many.
-#[inline(always)]
-fn special_in_word(text: &[u8], at: usize) -> Option<Option<usize>> {
-    let word = u64::from_le_bytes(*text.get(at..)?.first_chunk()?);
-    // A byte below `n` is one whose high bit appears when `n` is subtracted. A borrow can only spoil bytes behind the
-    // first that is found.
-    let below = |word: u64, n: u64| word.wrapping_sub(n * ONES) & !word;
-    let equal = |byte: u8| below(word ^ (u64::from(byte) * ONES), 1);
-    let special = (equal(b'"') | equal(b'\\') | below(word, 0x20)) & HIGH_BITS;
-    Some((special != 0).then_some((special.trailing_zeros() / 8) as usize))
-}
-
-#[inline(always)]
-fn special_in_tail(text: &[u8]) -> usize {
+    // The last word overlaps the one before, whose bytes are plain.
+    if let Some(last) = text.last_chunk() {
+        return match specials(last) {
+            0 => text.len(),
+            special => text.len() - last.len() + first_of(special),
+        };
+    }
     text.iter().position(|byte| is_special(*byte)).unwrap_or(text.len())
+}
+
+/// The [`specials`] among the eight bytes here. `None` if there are not as many.
+#[inline(always)]
+fn specials_at(text: &[u8], at: usize) -> Option<u64> {
+    text.get(at..)?.first_chunk().map(specials)
+}
+
+/// The high bits of the special bytes among these; only the first is certain.
+#[inline(always)]
+pub(super) fn specials(bytes: &[u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(*bytes);
+    // A byte below 0x80 gets its high bit if a larger number is subtracted. A borrow spoils only bytes behind a special one.
+    // Exchanging 0x20 and 0x22 puts the quote right behind the control characters.
+    let below = |word: u64, limit: u64| word.wrapping_sub(limit * ONES);
+    let quote_or_control = below(word ^ (0x02 * ONES), 0x21);
+    let backslash = below(word ^ (u64::from(b'\\') * ONES), 1);
+    (quote_or_control | backslash) & !word & HIGH_BITS
+}
+
+/// The position of the byte whose high bit comes first.
+#[inline(always)]
+pub(super) fn first_of(high_bits: u64) -> usize {
+    (high_bits.trailing_zeros() / 8) as usize
 }
 
 #[inline(always)]
@@ -61,53 +80,55 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// The integer of at most 18 digits with which the text begins, and its length. `None` for any other number, and where
-/// the text ends behind it.
+/// The integer of at most 15 digits with which the text begins, and its length. `None` for any other number, and near the
+/// end of the text.
 #[inline(always)]
 pub(super) fn integer(text: &[u8]) -> Option<(i64, usize)> {
     let negative = text.first() == Some(&b'-');
     let start = usize::from(negative);
     let digits = text.get(start..)?;
-    let (mut value, mut length) = (0_i64, 0);
-    // Times have 13 digits: eight of them are one step.
-    if let Some(eight) = digits.first_chunk().and_then(eight_digits) {
-        (value, length) = (eight.into(), 8);
+    let (mut value, mut length) = leading_digits(digits.first_chunk()?);
+    if length == 8 {
+        // Times have 13 digits.
+        let (more, more_length) = leading_digits(digits.get(8..)?.first_chunk()?);
+        value = value * POWERS.get(more_length)? + more;
+        length += more_length;
     }
-    let end = loop {
-        let byte = *digits.get(length)?;
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break byte;
-        }
-        if length == 18 {
-            return None;
-        }
-        value = value * 10 + i64::from(digit);
-        length += 1;
-    };
-    let has_more = matches!(end, b'.' | b'e' | b'E');
+    let has_more = matches!(digits.get(length)?, b'.' | b'e' | b'E');
     // JSON has no leading zeros; minus zero is a float.
-    let leading_zero = digits[0] == b'0' && (length > 1 || negative);
+    let leading_zero = digits.first() == Some(&b'0') && (length > 1 || negative);
     if length == 0 || has_more || leading_zero {
         return None;
     }
+    let value = value as i64;
     Some((if negative { -value } else { value }, start + length))
 }
 
-/// The number that these eight digits make.
+/// The powers of ten for less than eight digits.
+const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// The number that the digits at the beginning of these bytes make, and how many they are.
 #[inline(always)]
-fn eight_digits(bytes: &[u8; 8]) -> Option<u32> {
-    let word = u64::from_le_bytes(*bytes);
-    let digits = word ^ (0x30 * ONES);
+fn leading_digits(bytes: &[u8; 8]) -> (u64, usize) {
+    let digits = u64::from_le_bytes(*bytes) ^ (0x30 * ONES);
     // The high half of a byte is not zero if the byte is no digit, or becomes so when 6 is added.
-    if (digits | digits.wrapping_add(6 * ONES)) & (0xf0 * ONES) != 0 {
-        return None;
+    let others = (digits | digits.wrapping_add(6 * ONES)) & (0xf0 * ONES);
+    if others == 0 {
+        return (eight_digits(digits), 8);
     }
+    let count = first_of(others);
+    // Zeros take the place of the digits that are missing in front.
+    let aligned = digits.checked_shl(64 - 8 * count as u32).unwrap_or_default();
+    (eight_digits(aligned), count)
+}
+
+/// The number that eight digits make, from the first byte on.
+#[inline(always)]
+fn eight_digits(digits: u64) -> u64 {
     // Pairs of digits, pairs of those, and the two halves.
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
-    let eight = fours.wrapping_mul(10_000).wrapping_add(fours >> 32);
-    Some(eight as u32)
+    fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
 }
 
 #[cfg(test)]
@@ -148,43 +169,56 @@ mod tests {
     #[test]
     fn integers_are_read_as_far_as_they_go() {
         let mut value = 0_i64;
-        for length in 1..=18 {
-            value = value * 10 + length % 10;
-            for end in [",", "}", " ", "\"", "x"] {
-                assert_eq!(
-                    integer(format!("{value}{end}1").as_bytes()),
-                    Some((value, length as usize))
-                );
-                assert_eq!(
-                    integer(format!("-{value}{end}1").as_bytes()),
-                    Some((-value, length as usize + 1))
-                );
+        for length in 1..=15_usize {
+            value = value * 10 + length as i64 % 10;
+            for end in [",", "}", " ", "\"", "x", "/", ":", "\u{ff}"] {
+                let text = |sign| format!("{sign}{value}{end}1234567890123456");
+                assert_eq!(integer(text("").as_bytes()), Some((value, length)));
+                assert_eq!(integer(text("-").as_bytes()), Some((-value, length + 1)));
             }
         }
-        assert_eq!(integer(b"0,"), Some((0, 1)));
+        assert_eq!(integer(b"0,      "), Some((0, 1)));
+        assert_eq!(integer(b"9999999999,     "), Some((9_999_999_999, 10)));
     }
 
     #[test]
     fn other_numbers_are_not_integers() {
         for text in [
-            "", ",", "-,", "1", "-1", "00,", "01,", "-0,", "-01,", "1.0,", "1e3,", "1E3,", "+1,",
-            "12345678.0,", "12345678e1,", "1234567890123456789,", "00000000,", "x,", "12345678",
+            "",
+            ",",
+            "-,",
+            "-",
+            "--1",
+            "00,",
+            "01,",
+            "-0,",
+            "-01,",
+            "1.0,",
+            "1e3,",
+            "1E3,",
+            "+1,",
+            "12345678.0,",
+            "12345678e1,",
+            "1234567890123456,",
+            "12345678901234567890,",
+            "00000000,",
+            "x,",
         ] {
             assert_eq!(integer(text.as_bytes()), None, "{text}");
+            assert_eq!(integer(format!("{text}                ").as_bytes()), None, "{text}");
         }
     }
 
     #[test]
-    fn eight_digits_are_only_digits() {
-        for byte in 0..=255_u8 {
+    fn digits_end_at_any_other_byte() {
+        for byte in (0..=255_u8).filter(|byte| !byte.is_ascii_digit()) {
             for at in 0..8 {
                 let mut bytes = *b"12345678";
                 bytes[at] = byte;
-                let expected = byte.is_ascii_digit().then(|| {
-                    str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok())
-                });
-                assert_eq!(eight_digits(&bytes), expected.flatten(), "{bytes:?}");
+                let expected = 12_345_678 / 10_u64.pow(8 - at as u32);
+                assert_eq!(leading_digits(&bytes), (expected, at), "{bytes:?}");
             }
         }
+        assert_eq!(leading_digits(b"98765432"), (98_765_432, 8));
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         frame::{FrameIn, name},
     },
     frame::{Action, Delivery},
-    wire::{Read, ReadField},
+    wire::{Key, Read, ReadField},
 };
 
 impl ReadFrame for Reader<'_> {
@@ -29,14 +29,10 @@ impl ReadFrame for Reader<'_> {
         Ok(fields)
     }
 
-    fn delivery<T: Item>(
-        &mut self,
-        place: &mut Delivery<T>,
-        items: &'static str,
-    ) -> Result<(), Fault> {
+    fn delivery<T: Item>(&mut self, place: &mut Delivery<T>, items: Key) -> Result<(), Fault> {
         let mut has_channel = false;
         self.fields(|r, key| {
-            if key == items.as_bytes() {
+            if key == items.name.as_bytes() {
                 r.items_into(&mut place.items)?;
             } else if key == name::id.as_bytes() {
                 place.id.read(r)?;
