@@ -75,8 +75,17 @@ pub(crate) struct User {
     /// The channels that the earlier process was detaching, as far as it knew. The recovery key does not name them, so members
     /// stay until this process has detached the channel.
     pub(crate) abandoned: [bool; 2],
-    /// The serials of the last acknowledged message of each channel: acknowledgements are in the order of the calls.
-    last_acknowledged: [Option<(u64, Str)>; 2],
+    /// The last acknowledged message of each channel: acknowledgements are in the order of the calls.
+    last_acknowledged: [Option<Acknowledged>; 2],
+}
+
+/// An acknowledged message: the number of its call, how often the engine had forgotten the ids of messages at that time, and
+/// its serial.
+#[derive(Debug)]
+struct Acknowledged {
+    number: u64,
+    leaps: usize,
+    serial: Str,
 }
 
 /// A channel of a user.
@@ -110,6 +119,8 @@ pub(crate) enum Op {
         /// The number of the call, and of the user's connections at its time.
         number: u64,
         connections: usize,
+        /// How often the engine had forgotten the ids of messages.
+        leaps: usize,
     },
     Presence {
         channel: usize,
@@ -371,7 +382,7 @@ impl World {
     /// A user publishes so many messages in one frame.
     fn publish(&mut self, user: UserId, channel: usize, count: usize) -> OpId {
         let (at, wall) = (self.now.steady, self.now.wall);
-        let padding = self.setup.padding;
+        let (padding, leaps) = (self.setup.padding, self.leaps);
         let own = &mut self.users[user];
         let now = own.now(at, wall);
         let id = own.channel(channel);
@@ -383,7 +394,7 @@ impl World {
         });
         let messages: Vec<Message> = messages.collect();
         let (number, connections) = (own.next_op, own.connections.len());
-        let op = own.op(Op::Publish { channel, texts, number, connections });
+        let op = own.op(Op::Publish { channel, texts, number, connections, leaps });
         own.with(|core| core.publish(id, messages.into(), Default::default(), op, now));
         op
     }

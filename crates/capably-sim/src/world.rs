@@ -142,7 +142,7 @@ pub(crate) struct World {
     /// Whether the engine has refused an entry in an earlier life or in this one.
     has_refused: bool,
     /// How often the clock of the server went forward by more than the time for which an engine remembers ids.
-    leaps: usize,
+    pub(crate) leaps: usize,
     links: BTreeMap<u64, Link>,
     next_link: u64,
     pub(crate) users: Vec<User>,
@@ -397,11 +397,11 @@ impl World {
         }
     }
 
-    /// Whether a publish may be stored before one of an earlier call. An engine has refused the earlier one and stored the
-    /// later one, and the server has crashed before its answers arrived: the client sends both again, and the service knows
-    /// the id of the later one.
-    pub(crate) fn may_swap(&self) -> bool {
-        self.has_refused && self.lives > 1
+    /// Whether a publish may be stored before one of an earlier call, at whose time the clock had leapt so often. The client
+    /// sends both again, and the engine knows the id of the later one only: it has refused the earlier one, or has forgotten
+    /// its id since, by its clock. An engine promises no more, and the server has no other memory after a crash.
+    pub(crate) fn may_swap(&self, leaps: usize) -> bool {
+        self.lives > 1 && (self.has_refused || (self.setup.engine && self.leaps > leaps))
     }
 
     fn start_server(&mut self) {

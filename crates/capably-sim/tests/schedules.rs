@@ -44,6 +44,7 @@ stories! {
     a_detach_of_a_released_channel_that_is_lost,
     a_detach_without_a_connection,
     a_late_acknowledgement_of_an_earlier_attachment,
+    a_later_publish_whose_id_alone_the_engine_remembers,
     a_leave_after_the_clock_of_the_server_went_back,
     a_leave_before_a_rewind_that_brings_its_member_again,
     a_leave_under_way_when_the_connection_is_lost,

@@ -3,7 +3,7 @@
 use capably_core::{ChannelState, ConnectionState, Event, OpId, Outcome, ReplayOutcome};
 use capably_protocol::{ErrorInfo, PresenceAction};
 
-use super::{Op, User, without_padding};
+use super::{Acknowledged, Op, User, without_padding};
 use crate::{
     model::Own,
     script::{CHANNELS, USERS, UserId},
@@ -136,13 +136,13 @@ impl World {
     }
 
     pub(super) fn done(&mut self, user: UserId, op: OpId, result: Result<Outcome, ErrorInfo>) {
-        let (lives, may_swap) = (self.forgetful_lives(), self.may_swap());
+        let lives = self.forgetful_lives();
         let own = &mut self.users[user];
         let Some(known) = own.ops.remove(&op) else {
             return self.fail(Failure::new("ended", format!("{}: {op:?} ends twice", USERS[user])));
         };
         match known {
-            Op::Publish { channel, texts, number, connections } => {
+            Op::Publish { channel, texts, number, connections, leaps } => {
                 let copies = own.copies(connections, lives);
                 let is_ok = result.is_ok();
                 if let Ok(Outcome::Published(published)) = &result {
@@ -153,17 +153,17 @@ impl World {
                             let what = format!("{text} is acknowledged, and not committed");
                             return self.fail(Failure::new("acknowledged", what));
                         }
-                        let own = &mut self.users[user];
-                        let last = &mut own.last_acknowledged[channel];
-                        if !may_swap
-                            && let Some((earlier, at)) = last
-                            && *earlier < number
-                            && *serial < *at
+                        let last = self.users[user].last_acknowledged[channel].as_ref();
+                        if let Some(last) = last
+                            && last.number < number
+                            && *serial < last.serial
+                            && !self.may_swap(last.leaps)
                         {
                             let what = format!("{text} is before a message of an earlier call");
                             return self.fail(Failure::new("order", what));
                         }
-                        *last = Some((number, serial.clone()));
+                        let last = Acknowledged { number, leaps, serial: serial.clone() };
+                        self.users[user].last_acknowledged[channel] = Some(last);
                     }
                 }
                 self.published.push((channel, texts, copies, is_ok));
