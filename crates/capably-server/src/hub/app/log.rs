@@ -90,17 +90,14 @@ impl App {
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.settle(msg_serial, result);
-                    // The client has come back meanwhile, without this channel: when it came, the member was not there yet.
-                    if let About::Presence(_, channel) = &about
-                        && !connection.attached.can_have_members(channel)
-                    {
-                        self.channels.expect_back(&id, now.steady + connection.remain());
-                    }
-                    return Some(id);
                 }
-                if let About::Presence(connection, channel) = about {
-                    self.reconsider_members(&connection, &channel, now, outputs);
+                return self.settled_frame(id, about, now, outputs);
+            }
+            Origin::Repeated(id, msg_serial) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.settle_repeated(msg_serial, result);
                 }
+                return self.settled_frame(id, about, now, outputs);
             }
             Origin::Detach(id, channel) => {
                 let connection = self.connections.get_mut(&id)?;
@@ -134,6 +131,29 @@ impl App {
                     self.reconsider_members(&connection, &channel, now, outputs);
                 }
             }
+        }
+        None
+    }
+
+    /// A frame of a connection is settled. Returns the connection, if it is to be answered.
+    fn settled_frame(
+        &mut self,
+        id: ConnectionId,
+        about: About,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Option<ConnectionId> {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            // The client has come back meanwhile, without this channel: when it came, the member was not there yet.
+            if let About::Presence(_, channel) = &about
+                && !connection.attached.can_have_members(channel)
+            {
+                self.channels.expect_back(&id, now.steady + connection.remain());
+            }
+            return Some(id);
+        }
+        if let About::Presence(connection, channel) = about {
+            self.reconsider_members(&connection, &channel, now, outputs);
         }
         None
     }

@@ -147,6 +147,8 @@ struct Waiting {
 pub(crate) enum Origin {
     /// A frame of a client, with its `msgSerial`.
     Frame(ConnectionId, u64),
+    /// A PRESENCE that was accepted before, with its `msgSerial`. Its members may enter again.
+    Repeated(ConnectionId, u64),
     /// A DETACH of a client, with the name of the channel as the client has written it. Members leave.
     Detach(ConnectionId, Str),
     /// A CLOSE of a client on this transport. Members leave.

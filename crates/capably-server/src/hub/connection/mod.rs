@@ -62,6 +62,9 @@ pub(crate) struct Connection {
     /// The frames that wait for the engine, and those behind them. An outcome may be known, but answers are in the order of
     /// the frames.
     unsettled: VecDeque<(u64, Option<Outcome>)>,
+    /// Frames below those, which have an outcome, and which the client has sent again: those that may enter members again,
+    /// until the engine has decided, and those behind them.
+    repeated: VecDeque<Repeated>,
     outcomes: Outcomes,
     /// Whether the connection can have members of which this node does not know: the client has sent presence events here or
     /// to another node.
@@ -108,6 +111,7 @@ impl Connection {
             acknowledged: 0,
             received: 0,
             unsettled: VecDeque::new(),
+            repeated: VecDeque::new(),
             outcomes: Outcomes::default(),
             may_have_members: false,
             is_foreign: false,
@@ -224,6 +228,8 @@ impl Connection {
             Arrival::First
         } else if self.unsettled.front().is_some_and(|(first, _)| *first <= msg_serial) {
             Arrival::Unsettled
+        } else if self.repeated.binary_search_by_key(&msg_serial, |it| it.msg_serial).is_ok() {
+            Arrival::Unsettled
         } else {
             Arrival::Repeated(self.outcomes.get(msg_serial))
         }
@@ -236,7 +242,7 @@ impl Connection {
 
     /// Whether the client has the outcome of every frame.
     pub(crate) fn is_settled(&self) -> bool {
-        self.unsettled.is_empty() && self.detaching.is_none()
+        self.unsettled.is_empty() && self.repeated.is_empty() && self.detaching.is_none()
     }
 
     /// A DETACH waits for the departure of members.
@@ -255,13 +261,35 @@ impl Connection {
     fn remember(&mut self, msg_serial: u64, outcome: Option<Outcome>) -> Option<Outcome> {
         self.next_msg_serial = msg_serial.saturating_add(1);
         match outcome {
-            Some(outcome) if self.unsettled.is_empty() => {
+            Some(outcome) if self.unsettled.is_empty() && self.repeated.is_empty() => {
                 self.outcomes.add(msg_serial, &outcome);
                 Some(outcome)
             }
             outcome => {
                 self.unsettled.push_back((msg_serial, outcome));
                 None
+            }
+        }
+    }
+
+    /// A frame has arrived again, which has an outcome. With `waits`, the engine decides whether it enters members again.
+    /// Returns the outcome if it is time to answer.
+    fn repeat(&mut self, msg_serial: u64, outcome: Outcome, waits: bool) -> Option<Outcome> {
+        let at = self.repeated.partition_point(|it| it.msg_serial < msg_serial);
+        if at == 0 && !waits {
+            return Some(outcome);
+        }
+        self.repeated.insert(at, Repeated { msg_serial, outcome, waits });
+        None
+    }
+
+    /// The engine has decided on a frame that has arrived again. Its answer is as before, unless its members are not there.
+    pub(crate) fn settle_repeated(&mut self, msg_serial: u64, result: Result<Accepted, ErrorInfo>) {
+        let at = self.repeated.binary_search_by_key(&msg_serial, |it| it.msg_serial);
+        if let Some(repeated) = at.ok().and_then(|at| self.repeated.get_mut(at)) {
+            repeated.waits = false;
+            if let Err(error) = result {
+                repeated.outcome = Outcome::Refused(error);
             }
         }
     }
@@ -277,9 +305,7 @@ impl Connection {
     /// Sends the answers whose turn it is.
     pub(crate) fn answer(&mut self, outputs: &mut Vec<Output>) {
         let mut acks = self.transport.map(Acks::new);
-        while let Some((msg_serial, Some(outcome))) = self.unsettled.front().cloned() {
-            self.unsettled.pop_front();
-            self.outcomes.add(msg_serial, &outcome);
+        while let Some((msg_serial, outcome)) = self.next_answer() {
             // After a resume, the client sends the frame again. It is acknowledged then.
             if let Some(acks) = &mut acks
                 && msg_serial < self.received
@@ -293,6 +319,21 @@ impl Connection {
         }
     }
 
+    /// Takes the frame that is answered next, if its outcome is known.
+    fn next_answer(&mut self) -> Option<(u64, Outcome)> {
+        if let Some(first) = self.repeated.front() {
+            if first.waits {
+                return None;
+            }
+            return self.repeated.pop_front().map(|it| (it.msg_serial, it.outcome));
+        }
+        let (msg_serial, outcome) = self.unsettled.front()?;
+        let answer = (*msg_serial, outcome.clone()?);
+        self.unsettled.pop_front();
+        self.outcomes.add(answer.0, &answer.1);
+        Some(answer)
+    }
+
     /// Whether to acknowledge a frame: once on each transport. A second ACK or NACK on the same transport would break
     /// the protocol. On an earlier transport it may have been lost.
     fn acknowledges(&mut self, msg_serial: u64) -> bool {
@@ -300,6 +341,15 @@ impl Connection {
         self.acknowledged = self.acknowledged.max(msg_serial.saturating_add(1));
         is_first
     }
+}
+
+/// A frame that the client has sent again, and that is not answered yet.
+#[derive(Debug)]
+struct Repeated {
+    msg_serial: u64,
+    outcome: Outcome,
+    /// The engine has not decided yet.
+    waits: bool,
 }
 
 /// A frame that is acknowledged, as it arrives.

@@ -29,6 +29,7 @@ mod presence;
 mod presence_model;
 mod publishing;
 mod push;
+mod reentering;
 mod resuming;
 mod rewinding;
 mod room;

@@ -153,7 +153,7 @@ impl<'a> Receiver<'a> {
         handle: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<Proposed, ErrorInfo>,
     ) {
         let outcome = match self.connection.arrived(msg_serial) {
-            Arrival::Repeated(outcome) => Some(outcome),
+            Arrival::Repeated(outcome) => self.connection.repeat(msg_serial, outcome, false),
             Arrival::Unsettled => None,
             Arrival::First => {
                 let result = handle(self, turn);
@@ -223,6 +223,13 @@ impl<'a> Receiver<'a> {
             _ => return,
         };
         self.once(msg_serial, turn, |_, _| Err(error));
+    }
+
+    /// Answers a frame that has no effect again, behind those that wait.
+    fn acknowledge_again(&mut self, msg_serial: u64, outcome: Outcome, outputs: &mut Vec<Output>) {
+        if let Some(outcome) = self.connection.repeat(msg_serial, outcome, false) {
+            self.acknowledge(msg_serial, outcome, outputs);
+        }
     }
 
     fn acknowledge(&mut self, msg_serial: u64, outcome: Outcome, outputs: &mut Vec<Output>) {

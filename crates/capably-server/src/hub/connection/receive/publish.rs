@@ -9,7 +9,10 @@ use super::Receiver;
 use crate::hub::{
     Turn,
     access::capability::Operation,
-    channel::{members::PresenceFrame, order::Proposed},
+    channel::{
+        members::PresenceFrame,
+        order::{Origin, Proposed},
+    },
     connection::{Arrival, Connection, ack::Outcome},
     error,
     ids::ConnectionId,
@@ -78,7 +81,8 @@ impl Receiver<'_> {
     }
 
     /// Unlike other frames, a repeated PRESENCE can have an effect: it enters members again that have left because the
-    /// client was disconnected for too long.
+    /// client was disconnected for too long. Its answer waits for that: the client may detach afterwards, or must learn that
+    /// its members are not there.
     pub(super) fn publish_presence(
         &mut self,
         publish: Publish<PresenceMessage>,
@@ -91,7 +95,7 @@ impl Receiver<'_> {
             Arrival::First => false,
             Arrival::Repeated(Outcome::Accepted { .. }) => true,
             Arrival::Repeated(outcome @ (Outcome::Refused(_) | Outcome::Forgotten)) => {
-                return self.acknowledge(msg_serial, outcome.clone(), turn.outputs);
+                return self.acknowledge_again(msg_serial, outcome.clone(), turn.outputs);
             }
             Arrival::Unsettled => return,
         };
@@ -104,9 +108,14 @@ impl Receiver<'_> {
             remain: self.connection.remain,
         };
         let result = self.channels.publish_presence(frame, turn);
-        let outcome = match arrival {
-            Arrival::Repeated(outcome) => Some(outcome),
-            Arrival::First | Arrival::Unsettled => {
+        let outcome = match (arrival, &result) {
+            (Arrival::Repeated(outcome), Ok(Proposed::Waiting(ticket))) => {
+                let origin = Origin::Repeated(self.connection.id.clone(), msg_serial);
+                self.channels.set_origin(*ticket, origin);
+                self.connection.repeat(msg_serial, outcome, true)
+            }
+            (Arrival::Repeated(outcome), _) => self.connection.repeat(msg_serial, outcome, false),
+            (Arrival::First | Arrival::Unsettled, _) => {
                 if let Ok(proposed) = &result {
                     self.received.presence.add(proposed.volume());
                 }
