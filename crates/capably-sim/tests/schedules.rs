@@ -55,6 +55,7 @@ stories! {
     a_recovery_while_the_earlier_process_detaches,
     a_refused_departure_of_a_close_is_proposed_again,
     a_refused_departure_of_a_detach_is_proposed_again,
+    a_refused_enter_that_the_engine_has_stored,
     a_rewind_after_a_release,
     a_rewind_over_an_earlier_attachment,
     an_attach_behind_a_detach_that_the_engine_has_not,

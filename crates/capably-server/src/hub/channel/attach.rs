@@ -140,13 +140,13 @@ impl Channels {
             self.adopt(session.connection, &base, session.remain, turn);
         }
 
-        let from_earlier_life = start.resumed && self.order.is_before_start(start.position);
+        let unapplied = start.resumed && self.order.may_have_unapplied(start.position);
         let Self { map, presence, .. } = self;
         if let Some(channel) = map.get_mut(&*base) {
             channel.unsubscribe(transport, view);
             if receives(modes) {
                 subscriber.behind = backlog.then_some(start.position);
-                subscriber.from_earlier_life = from_earlier_life;
+                subscriber.may_see_unapplied = unapplied;
                 subscriber.objects = objects_feed(modes);
                 let has_sync = subscriber.objects.is_some();
                 channel.subscribe(transport, view, subscriber);

@@ -75,12 +75,15 @@ impl Order {
         }
     }
 
-    /// Whether entries after this position can be of an earlier life of the server. Without a cluster, the members of those
-    /// entries have gone with it, and no entry says so.
-    pub(super) fn is_before_start(&self, position: Position) -> bool {
+    /// Whether the engine can have entries about members after this position which this server has not applied. Without a
+    /// cluster, they are of an earlier life of the server, whose members have gone with it, or of proposals that the engine has
+    /// refused and stored all the same. No entry corrects them.
+    pub(super) fn may_have_unapplied(&self, position: Position) -> bool {
         match self {
             Self::Engine(proposals) if proposals.node.is_none() => {
                 proposals.first.is_none_or(|first| position < first)
+                    || proposals.refused.is_some()
+                    || position < proposals.refused_until
             }
             Self::Own(_) | Self::Engine(_) | Self::Replay => false,
         }
@@ -128,8 +131,33 @@ pub(crate) struct Proposals {
     newest: Position,
     /// The first position that the hub has committed.
     first: Option<Position>,
+    /// The first ticket after the last proposal about members that the engine has refused, until a later proposal is committed.
+    refused: Option<Ticket>,
+    /// Refused proposals about members that are stored all the same are before this position, unless `refused` is set.
+    refused_until: Position,
     /// The positions of frames that are delivered and not logged. They lie before those of all entries.
     ephemeral: u64,
+}
+
+impl Proposals {
+    /// The engine of a single server has decided on a proposal.
+    fn decided(
+        &mut self,
+        ticket: Ticket,
+        about_members: bool,
+        result: &Result<Appended, ErrorInfo>,
+    ) {
+        match result {
+            Err(_) if about_members => self.refused = Some(self.next),
+            Ok(Appended { position, repeated: false })
+                if self.refused.is_some_and(|refused| refused <= ticket) =>
+            {
+                self.refused = None;
+                self.refused_until = *position;
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -326,6 +354,7 @@ impl Channels {
         let Order::Engine(proposals) = &mut self.order else { return None };
         let waiting = proposals.waiting.remove(&ticket)?;
         let Waiting { proposal, receipt, pushes, origin, .. } = waiting;
+        proposals.decided(ticket, proposal.body.is_about_members(), &result);
         let about = proposal.about();
         if result.is_err() {
             // Members that are gone would stay for ever.
@@ -490,5 +519,37 @@ impl Channels {
             Some(Settled { ticket, origin, result, about: proposal.about() })
         });
         settled.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: Position = Position(10);
+    const AFTER: Position = Position(20);
+
+    fn committed(position: Position) -> Result<Appended, ErrorInfo> {
+        Ok(Appended { position, repeated: false })
+    }
+
+    #[test]
+    fn a_refused_event_may_be_stored_before_the_next_proposal_that_is_committed() {
+        let refused = || Err(error::not_stored());
+        let first = Some(Position(1));
+        let mut order = Order::Engine(Proposals { next: Ticket(3), first, ..Proposals::default() });
+        let mut decide = |ticket, about_members, result: Result<Appended, ErrorInfo>| {
+            if let Order::Engine(proposals) = &mut order {
+                proposals.decided(Ticket(ticket), about_members, &result);
+            }
+            [BEFORE, AFTER].map(|position| order.may_have_unapplied(position))
+        };
+        assert_eq!(decide(0, false, refused()), [false, false], "messages");
+        assert_eq!(decide(1, true, refused()), [true, true]);
+        // The engine may have stored it before the refused one.
+        assert_eq!(decide(2, true, committed(BEFORE)), [true, true], "was under way");
+        let repeated = Ok(Appended { position: BEFORE, repeated: true });
+        assert_eq!(decide(3, false, repeated), [true, true], "was stored earlier");
+        assert_eq!(decide(4, false, committed(AFTER)), [true, false]);
     }
 }

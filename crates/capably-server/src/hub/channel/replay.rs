@@ -16,6 +16,7 @@ use super::{
     excerpt::Excerpt,
     need::Need,
     objects_sync::objects_flag,
+    order::Order,
     subscriber::{self, Subscriber},
     view::View,
 };
@@ -132,15 +133,16 @@ impl Channels {
         floor: Position,
         outputs: &mut Vec<Output>,
     ) {
-        let Some(channel) = self.map.get_mut(&**base) else { return };
+        let Self { map, order, presence, .. } = self;
+        let Some(channel) = map.get_mut(&**base) else { return };
         for (name, attachment) in session.attached.iter() {
             if attachment.channel(name) != base {
                 continue;
             }
             let view = attachment.view.as_ref();
-            match channel.fill_from(session.transport, view, excerpt, floor, outputs) {
+            match channel.fill_from(session.transport, view, excerpt, floor, order, outputs) {
                 Progress::Lost => {
-                    let mut replay = Replay::new(session, &mut self.presence);
+                    let mut replay = Replay::new(session, presence);
                     replay.lose(name, attachment, floor, channel, outputs);
                 }
                 Progress::Complete | Progress::More => {}
@@ -289,6 +291,7 @@ impl Channel {
         view: Option<&Arc<View>>,
         excerpt: &Excerpt,
         floor: Position,
+        order: &Order,
         outputs: &mut Vec<Output>,
     ) -> Progress {
         let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
@@ -302,6 +305,8 @@ impl Channel {
         if position < excerpt.log().floor() || position >= excerpt.end() {
             return Progress::Complete;
         }
+        // The attachment may be older than the refusal, and only slow.
+        subscriber.may_see_unapplied |= order.may_have_unapplied(position);
         let mut budget = usize::MAX;
         for entry in excerpt.log().after(position) {
             subscriber.behind = Some(entry.position());
@@ -324,7 +329,7 @@ impl Channel {
     fn take_needs_members(&mut self, transport: TransportId, view: Option<&Arc<View>>) -> bool {
         let subscriber = subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
         subscriber.is_some_and(|subscriber| {
-            subscriber.from_earlier_life = false;
+            subscriber.may_see_unapplied = false;
             std::mem::take(&mut subscriber.needs_members)
         })
     }
@@ -372,7 +377,7 @@ impl Subscriber {
             Some(view) => view.of(&entry),
         };
         if let Some(seen) = seen {
-            self.needs_members |= self.from_earlier_life && !seen.members().is_empty();
+            self.needs_members |= self.may_see_unapplied && !seen.members().is_empty();
             let broadcast = Fanout::new(&seen).broadcast(self);
             outputs.push(Output::Broadcast(transport, broadcast));
         }

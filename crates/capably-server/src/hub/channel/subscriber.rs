@@ -39,9 +39,9 @@ pub(crate) struct Subscriber {
     /// The position that a replay has reached. While it is set, new entries go to the log only, so that the subscriber
     /// receives them in order.
     pub(super) behind: Option<Position>,
-    /// Whether the replay begins in an earlier life of the server, whose members are gone.
-    pub(super) from_earlier_life: bool,
-    /// Whether the replay has sent events of such members. A sync follows it.
+    /// Whether the replay can have entries about members that this server has not applied.
+    pub(super) may_see_unapplied: bool,
+    /// Whether the replay has sent events of members that may be among those. A sync follows it.
     pub(super) needs_members: bool,
     /// Set if the client receives operations on objects.
     pub(super) objects: Option<Box<ObjectsFeed>>,
@@ -66,7 +66,7 @@ impl Subscriber {
             since,
             live_since: since,
             behind: None,
-            from_earlier_life: false,
+            may_see_unapplied: false,
             needs_members: false,
             objects: None,
             watch: attachment.metrics.map(Watch::new),

@@ -20,7 +20,7 @@ pub(super) const CHANNEL: Str = Str::from_static("c");
 /// A node that follows a channel, and the engine that it shares with others.
 pub(super) struct Node {
     pub(super) bench: Bench,
-    engine: ModelEngine,
+    pub(super) engine: ModelEngine,
 }
 
 /// What comes of a proposal.
@@ -43,7 +43,10 @@ impl Node {
 
     /// A node of a cluster, or a server that has the engine alone.
     pub(super) fn with_id(id: Option<NodeId>) -> Self {
-        let mut bench = Bench::new();
+        Self::over(Bench::new(), id)
+    }
+
+    pub(super) fn over(mut bench: Bench, id: Option<NodeId>) -> Self {
         let settings = Arc::clone(&bench.app.settings);
         bench.app = App::with_engine(settings, spec(&bench.key), id, bench.now);
         let mut node = Self { bench, engine: ModelEngine::default() };
