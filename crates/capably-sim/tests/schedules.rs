@@ -41,6 +41,7 @@ macro_rules! stories {
 }
 
 stories! {
+    a_close_while_the_channel_is_suspended,
     a_detach_of_a_released_channel_that_is_lost,
     a_detach_without_a_connection,
     a_late_acknowledgement_of_an_earlier_attachment,

@@ -34,7 +34,9 @@ impl World {
                 let Some((index, channel)) = own.channel_of(id) else { return };
                 let previous = std::mem::replace(&mut channel.state, change.current);
                 match (previous, change.current) {
-                    (_, ChannelState::Detached | ChannelState::Failed) => {
+                    // A suspended channel is not detached by a close (RTL3b). Its members leave all the same.
+                    (_, ChannelState::Detached | ChannelState::Failed)
+                    | (ChannelState::Suspended, ChannelState::Initialized) => {
                         channel.own = Default::default();
                         channel.era += 1;
                         channel.view.clear();
