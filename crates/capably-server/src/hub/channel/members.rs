@@ -89,10 +89,14 @@ impl Channels {
             self.append_as_proposed(name, commit, events, turn);
             return Ok(());
         }
-        let connection = events.connection.clone();
+        let (connection, count) = (events.connection.clone(), events.items.len());
         let place = (commit.position, commit.time);
         let node = commit.proposer.map(|proposer| proposer.node);
-        let applied = self.presence.apply_all(name, events, node, place)?;
+        let applied = self.presence.apply_all(name, events, node, place);
+        if applied.as_ref().map_or(0, Vec::len) < count {
+            self.order.not_applied(commit.position);
+        }
+        let applied = applied?;
         self.append_events(name, &connection, applied, commit, turn);
         Ok(())
     }
@@ -117,6 +121,9 @@ impl Channels {
             Vec::new()
         };
         let events = self.presence.leave(name, &departure, position, time);
+        if events.len() < departure.members.len() {
+            self.order.not_applied(position);
+        }
         let Departure { connection, owner, .. } = departure;
         if let Some(owner) = owner {
             self.departed(name, &connection, &owner);

@@ -75,17 +75,24 @@ impl Order {
         }
     }
 
-    /// Whether the engine can have entries about members after this position which this server has not applied. Without a
-    /// cluster, they are of an earlier life of the server, whose members have gone with it, or of proposals that the engine has
-    /// refused and stored all the same. No entry corrects them.
+    /// Whether the engine can have entries about members after this position that this server has not applied, and that no
+    /// later entry corrects. Without a cluster, they are of an earlier life of the server, whose members have gone with it,
+    /// or of proposals that the engine has refused and stored all the same, or that had no effect.
     pub(super) fn may_have_unapplied(&self, position: Position) -> bool {
         match self {
             Self::Engine(proposals) if proposals.node.is_none() => {
                 proposals.first.is_none_or(|first| position < first)
                     || proposals.refused.is_some()
-                    || position < proposals.refused_until
+                    || position < proposals.unapplied_until
             }
             Self::Own(_) | Self::Engine(_) | Self::Replay => false,
+        }
+    }
+
+    /// Events of members had no effect, such as those that a client has repeated. Readers of the log cannot tell.
+    pub(super) fn not_applied(&mut self, position: Position) {
+        if let Self::Engine(proposals) = self {
+            proposals.unapplied_until = proposals.unapplied_until.max(position);
         }
     }
 
@@ -131,10 +138,11 @@ pub(crate) struct Proposals {
     newest: Position,
     /// The first position that the hub has committed.
     first: Option<Position>,
-    /// The first ticket after the last proposal about members that the engine has refused, until a later proposal is committed.
+    /// The first ticket after the last refusal of a proposal about members, until a proposal from that ticket on is
+    /// committed.
     refused: Option<Ticket>,
-    /// Refused proposals about members that are stored all the same are before this position, unless `refused` is set.
-    refused_until: Position,
+    /// Events of members that are stored and not applied are not after this position, unless `refused` is set.
+    unapplied_until: Position,
     /// The positions of frames that are delivered and not logged. They lie before those of all entries.
     ephemeral: u64,
 }
@@ -153,7 +161,7 @@ impl Proposals {
                 if self.refused.is_some_and(|refused| refused <= ticket) =>
             {
                 self.refused = None;
-                self.refused_until = *position;
+                self.unapplied_until = self.unapplied_until.max(*position);
             }
             Ok(_) | Err(_) => {}
         }

@@ -62,8 +62,8 @@ pub(crate) struct Connection {
     /// The frames that wait for the engine, and those behind them. An outcome may be known, but answers are in the order of
     /// the frames.
     unsettled: VecDeque<(u64, Option<Outcome>)>,
-    /// Frames below those, which have an outcome, and which the client has sent again: those that may enter members again,
-    /// until the engine has decided, and those behind them.
+    /// Frames below those that the client has sent again: frames that may enter members again, until the engine has decided,
+    /// and the frames behind them.
     repeated: VecDeque<Repeated>,
     outcomes: Outcomes,
     /// Whether the connection can have members of which this node does not know: the client has sent presence events here or
@@ -272,8 +272,8 @@ impl Connection {
         }
     }
 
-    /// A frame has arrived again, which has an outcome. With `waits`, the engine decides whether it enters members again.
-    /// Returns the outcome if it is time to answer.
+    /// A frame has arrived again. `outcome` is the earlier one. With `waits`, the engine decides whether the frame enters
+    /// members again. Returns the outcome if it is time to answer.
     fn repeat(&mut self, msg_serial: u64, outcome: Outcome, waits: bool) -> Option<Outcome> {
         let at = self.repeated.partition_point(|it| it.msg_serial < msg_serial);
         if at == 0 && !waits {
@@ -283,7 +283,7 @@ impl Connection {
         None
     }
 
-    /// The engine has decided on a frame that has arrived again. Its answer is as before, unless its members are not there.
+    /// The engine has decided on a frame that has arrived again. Its answer is the earlier one, unless it was refused now.
     pub(crate) fn settle_repeated(&mut self, msg_serial: u64, result: Result<Accepted, ErrorInfo>) {
         let at = self.repeated.binary_search_by_key(&msg_serial, |it| it.msg_serial);
         if let Some(repeated) = at.ok().and_then(|at| self.repeated.get_mut(at)) {

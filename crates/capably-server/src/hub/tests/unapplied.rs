@@ -1,4 +1,5 @@
-//! Events of members that an engine has stored although it has refused them: a single server does not apply them.
+//! Events of members that an engine has, and that a single server has not applied: the engine has refused them and stored
+//! them all the same, or they had no effect.
 
 use super::{
     departing::{CHANNEL, Fate, Node},
@@ -21,8 +22,8 @@ fn server() -> (Node, Connected, Str) {
     (node, connected, serial.expect("a message"))
 }
 
-/// A second client enters, and publishes until memory has the ENTER no more. The engine has stored the ENTER. Returns the
-/// proposal.
+/// A second client enters, and publishes until memory has the ENTER no more. The engine has stored the ENTER, and has not
+/// answered. Returns the proposal.
 fn stored_enter(node: &mut Node) -> (Ticket, Append) {
     let (client, _) = node.attached(None);
     node.enter(client);
@@ -75,6 +76,30 @@ fn a_sync_follows_such_an_event_to_a_client_that_has_attached_before_the_refusal
     node.bench.attach(client, &CHANNEL, Some(&serial));
     node.decide_on(enter, Fate::Refused);
     assert_eq!(catch_up(&mut node, client), [vec!["ada"], vec![]], "ENTER, then SYNC");
+}
+
+/// The client has left with a DETACH, of which it has no answer, and has sent its ENTER again.
+#[test]
+fn a_sync_follows_a_repeated_event_that_had_no_effect() {
+    let (mut node, connected, serial) = server();
+    let (first, other) = node.attached(None);
+    node.enter(first);
+    node.settle();
+    node.bench.send(first, vec![ClientFrame::Detach { channel: CHANNEL }]);
+    node.settle();
+    node.bench.app.transport_closed(first, node.bench.now, &mut node.bench.outputs);
+    let (second, _) = node.attached(Some(&other));
+    node.enter(second);
+    for msg_serial in 1..6 {
+        node.bench.publish(second, &CHANNEL, msg_serial, "later");
+    }
+    node.settle();
+    assert_eq!(node.members(), 0);
+    let (client, _) = node.bench.connect(Some(&*key(&connected)));
+    node.bench.attach(client, &CHANNEL, Some(&serial));
+    let seen = catch_up(&mut node, client);
+    assert_eq!(seen.last(), Some(&Vec::new()), "SYNC");
+    assert!(seen.len() > 1, "{seen:?}");
 }
 
 #[test]

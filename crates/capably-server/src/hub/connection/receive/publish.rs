@@ -81,8 +81,8 @@ impl Receiver<'_> {
     }
 
     /// Unlike other frames, a repeated PRESENCE can have an effect: it enters members again that have left because the
-    /// client was disconnected for too long. Its answer waits for that: the client may detach afterwards, or must learn that
-    /// its members are not there.
+    /// client was disconnected for too long. Its answer waits for that: a DETACH behind it must find these members, and the
+    /// client must learn if they are not there.
     pub(super) fn publish_presence(
         &mut self,
         publish: Publish<PresenceMessage>,
