@@ -79,8 +79,8 @@ pub(crate) struct User {
     last_acknowledged: [Option<Acknowledged>; 2],
 }
 
-/// An acknowledged message: the number of its call, how often the engine had forgotten the ids of messages at that time, and
-/// its serial.
+/// An acknowledged message: the number of its call, how often the engine had forgotten the ids of messages at that time,
+/// and its serial.
 #[derive(Debug)]
 struct Acknowledged {
     number: u64,

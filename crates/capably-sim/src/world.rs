@@ -397,9 +397,9 @@ impl World {
         }
     }
 
-    /// Whether a publish may be stored before one of an earlier call, at whose time the clock had leapt so often. The client
-    /// sends both again, and the engine knows the id of the later one only: it has refused the earlier one, or has forgotten
-    /// its id since, by its clock. An engine promises no more, and the server has no other memory after a crash.
+    /// Whether a publish may be stored before one of an earlier call, at whose time the clock had leapt so often. The server
+    /// has crashed, and the client sends both again. The engine knows the id of the later one only: it has refused the
+    /// earlier one, or has forgotten its id since, by its clock. An engine promises no more.
     pub(crate) fn may_swap(&self, leaps: usize) -> bool {
         self.lives > 1 && (self.has_refused || (self.setup.engine && self.leaps > leaps))
     }
