@@ -72,8 +72,8 @@ pub(crate) struct User {
     /// The channels that were not opened since the process recovered its connection. The members of the earlier process stay
     /// until the first attachment ends.
     recovers: [bool; 2],
-    /// The channels that the earlier process was detaching, as far as it knew. The recovery key does not name them, so members
-    /// stay until this process has detached the channel.
+    /// The channels that the earlier process was attaching again or detaching, as far as it knew. The recovery key names
+    /// attached channels only (RTN16g), so members stay until this process has detached the channel.
     pub(crate) abandoned: [bool; 2],
     /// The last acknowledged message of each channel: acknowledgements are in the order of the calls.
     last_acknowledged: [Option<Acknowledged>; 2],
@@ -444,11 +444,15 @@ impl World {
         let own = &mut self.users[user];
         let Some(core) = &own.core else { return };
         let key = if recovers { core.recovery_key() } else { None };
-        let was_detaching = |channel: &Option<Channel>| {
-            channel.as_ref().is_some_and(|channel| channel.state == ChannelState::Detaching)
+        let is_left_out = |channel: &Option<Channel>| {
+            let state = channel.as_ref().map(|channel| channel.state);
+            matches!(
+                state,
+                Some(ChannelState::Attaching | ChannelState::Suspended | ChannelState::Detaching)
+            )
         };
         let recovers = key.is_some();
-        let earlier = (own.channels.iter().map(was_detaching)).zip(own.abandoned);
+        let earlier = (own.channels.iter().map(is_left_out)).zip(own.abandoned);
         let abandoned: Vec<bool> =
             earlier.map(|(now, before)| recovers && (now || before)).collect();
         let attached: Vec<usize> = (0..CHANNELS.len())

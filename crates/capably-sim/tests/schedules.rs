@@ -57,6 +57,7 @@ stories! {
     a_refused_departure_of_a_close_is_proposed_again,
     a_refused_departure_of_a_detach_is_proposed_again,
     a_refused_enter_that_the_engine_has_stored,
+    a_release_after_a_recovery_while_the_channel_attaches,
     a_repeated_enter_of_a_client_that_has_detached,
     a_rewind_after_a_release,
     a_rewind_over_an_earlier_attachment,
