@@ -6,6 +6,7 @@ use capably_protocol::{
     PresenceMessage, PublishResult, ServerFrame,
     codec::{self, Damaged, Item},
 };
+use serde::de::IgnoredAny;
 
 /// Frames of a service, in JSON.
 pub fn server_frame_json(data: &[u8]) {
@@ -55,6 +56,11 @@ fn frame<F: std::fmt::Debug>(format: Format, data: &[u8], codec: &Codec<F>) {
     let peek = codec::peek(format, data);
     match (codec.decode)(format, &bytes, &limits) {
         Ok(frame) => {
+            if format == Format::Json {
+                // Our own reader accepts nothing that serde_json refuses.
+                let json = codec::decode_body::<IgnoredAny>(format, data, &limits);
+                assert!(json.is_ok(), "{json:?}: {frame:?}");
+            }
             let action = peek.map(|peek| peek.action);
             assert_eq!(action, Some((codec.action)(&frame)), "the action of {frame:?}");
             let once = encode(format, &frame, codec);
@@ -99,11 +105,19 @@ pub fn rest_body(data: &[u8]) {
     }
 }
 
-fn items<T: Item + std::fmt::Debug>(format: Format, data: &[u8]) {
+fn items<T: Item + PartialEq + std::fmt::Debug>(format: Format, data: &[u8]) {
     let bytes = Bytes::copy_from_slice(data);
     let limits = Limits::default();
     match codec::decode_items::<T>(format, &bytes, &limits) {
         Ok(items) => {
+            if format == Format::Json {
+                let is_array = data.trim_ascii_start().starts_with(b"[");
+                let by_serde = match is_array {
+                    true => codec::decode_body::<Vec<T>>(format, data, &limits),
+                    false => codec::decode_body::<T>(format, data, &limits).map(|item| vec![item]),
+                };
+                assert_eq!(by_serde.as_ref(), Ok(&items));
+            }
             let once = codec::encode_items(format, &items);
             let again = codec::decode_items::<T>(format, &once.clone().into(), &limits);
             let again = again.unwrap_or_else(|error| panic!("{error}: {items:?}"));

@@ -39,11 +39,21 @@ fn full_frame() -> ServerFrame {
     ServerFrame::Message(delivery)
 }
 
+/// A frame of this many messages with every field the service fills in.
+fn batch(count: usize) -> ServerFrame {
+    let ServerFrame::Message(mut delivery) = full_frame() else { unreachable!("a MESSAGE") };
+    delivery.items = vec![delivery.items[0].clone(); count];
+    ServerFrame::Message(delivery)
+}
+
 fn codecs(c: &mut Criterion) {
     let frames = [
         ("100B_text", frame(Data::Text("x".repeat(100).into()))),
         ("1KiB_binary", frame(Data::Binary(vec![0x9c; 1024].into()))),
         ("300B_frame", full_frame()),
+        ("10_messages", batch(10)),
+        ("100_messages", batch(100)),
+        ("1KiB_json", frame(Data::Json(vec![serde_json::json!({ "key": "value" }); 60].into()))),
         ("16KiB_text", frame(Data::Text("x".repeat(16 * 1024).into()))),
         ("16KiB_binary", frame(Data::Binary(vec![0x9c; 16 * 1024].into()))),
     ];
