@@ -81,8 +81,8 @@ impl Str {
     /// It is not UTF-8.
     #[inline(always)]
     pub(crate) fn set_slice_of(&mut self, all: &Bytes, part: &[u8]) -> Result<(), Utf8Error> {
-        // Copying INLINE bytes takes a few instructions, because their number is constant; copying only the text takes a
-        // call. The bytes behind the text are never read.
+        // Copying INLINE bytes takes a few instructions, because their number is constant; copying only the text takes
+        // a call. The bytes behind the text are never read.
         let start = (part.as_ptr() as usize).wrapping_sub(all.as_ptr() as usize);
         if part.len() > INLINE {
             return self.set_shared(all.slice_ref(part));

@@ -63,13 +63,13 @@ pub trait Fields: Default {
 /// Nearly always the fields come in the order of their declaration. Comparing the text with one name after the other is
 /// then several times faster than finding the end of a name and its field.
 pub trait JsonFields {
-    /// Reads the fields that come next, as long as they come in the order of their declaration. Returns whether more members
-    /// follow; otherwise the map is read to its end.
+    /// Reads the fields that come next, as long as they come in the order of their declaration. Returns whether more
+    /// members follow; otherwise the map is read to its end.
     fn read_json_in_order(&mut self, r: &mut JsonReader<'_>, seen: &mut u32)
     -> Result<bool, Fault>;
 
-    /// Reads the value of the field with this name on the wire; skips the value of an unknown field (RTF1). `seen` has a bit
-    /// for each field that was read before.
+    /// Reads the value of the field with this name on the wire; skips the value of an unknown field (RTF1). `seen` has
+    /// a bit for each field that was read before.
     fn read_json_field(
         &mut self,
         r: &mut JsonReader<'_>,

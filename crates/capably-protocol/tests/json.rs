@@ -106,7 +106,8 @@ const VALUES: &[&str] = &[
     "5]",
 ];
 
-/// The text as our reader reads it and as serde's derived code reads it by serde_json: the same value, or an error in both.
+/// The text as our reader reads it and as serde's derived code reads it by serde_json: the same value, or an error in
+/// both.
 fn reads_as_serde_does<T>(text: &[u8]) -> Option<T>
 where
     T: Item + DeserializeOwned + PartialEq + Debug,
@@ -139,7 +140,8 @@ const FRAME: &str = concat!(
     r#"{"action":15,"id":"OIydMVjHGf:12","channel":"notifications","channelSerial":"e1da4NR6wBvHvS40131893:12","#,
     r#""connectionId":"OIydMVjHGf","flags":3,"timestamp":1700000000000,"messages":[{"id":"a:0","name":"greeting","#,
     r#""data":"{\"a\":[1,2,\"größe\"]}","encoding":"json","extras":{"headers":{"a":[1]}},"action":0,"#,
-    r#""serial":"01700000000000-000@e1da4NR6wBvHvS40131893:012","version":{"serial":"s","timestamp":1}},{"name":"x"},{}]}"#,
+    r#""serial":"01700000000000-000@e1da4NR6wBvHvS40131893:012","version":{"serial":"s","timestamp":1}},"#,
+    r#"{"name":"x"},{}]}"#,
 );
 
 #[test]

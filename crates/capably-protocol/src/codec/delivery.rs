@@ -15,7 +15,8 @@ pub(super) trait ReadFrame {
     /// Reads any frame.
     fn flat(&mut self) -> Result<FrameIn, Fault>;
 
-    /// Reads a frame into `place`, which is empty except for its channel; the items are the array under the name `items`.
+    /// Reads a frame into `place`, which is empty except for its channel; the items are the array under the name
+    /// `items`.
     ///
     /// There is no detour by [`FrameIn`]: moving a frame's fields costs nearly as much as reading them.
     fn delivery<T: Item>(&mut self, place: &mut Delivery<T>, items: Key) -> Result<(), Fault>;

@@ -1,4 +1,5 @@
-//! The flat frame of the wire: one map with the fields of every action. Typed frames are made from it, and it from them.
+//! The flat frame of the wire: one map with the fields of every action. Typed frames are made from it, and it from
+//! them.
 
 mod typed;
 

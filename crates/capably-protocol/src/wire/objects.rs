@@ -112,8 +112,8 @@ impl ReadField for Str {
     }
 }
 
-/// Scalars: their serde form, the function that reads them from MessagePack, and the method that reads the ordinary form in
-/// JSON, with the conversion of what it returns.
+/// Scalars: their serde form, the function that reads them from MessagePack, and the method that reads the ordinary
+/// form in JSON, with the conversion of what it returns.
 macro_rules! scalars {
     ($($type:ty, $read:ident, $plain:ident => $from:expr, $value:ident => $serde:expr;)*) => {$(
         impl WriteField for Option<$type> {

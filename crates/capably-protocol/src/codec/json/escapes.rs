@@ -2,11 +2,11 @@
 
 use super::scan::{first_of, plain_length, specials};
 
-/// The text of a JSON string, without its escapes, and the length of the string with its closing quote. `None` if it ends
-/// early or is not valid. The text is stored in `space`, which is used again for the next string.
+/// The text of a JSON string, without its escapes, and the length of the string with its closing quote. `None` if it
+/// ends early or is not valid. The text is stored in `space`, which is used again for the next string.
 pub(super) fn unescape<'s>(string: &[u8], space: &'s mut Vec<u8>) -> Option<(&'s [u8], usize)> {
-    // Texts with escapes are mostly JSON themselves, with an escape every few bytes. So every word is copied whole, and its
-    // end is written over: a copy of exactly the bytes before the escape takes several times longer.
+    // Texts with escapes are mostly JSON themselves, with an escape every few bytes. So every word is copied whole, and
+    // its end is written over: a copy of exactly the bytes before the escape takes several times longer.
     const WORD: usize = 8;
     const LONGEST_CHARACTER: usize = 4;
     let (mut at, mut end) = (0, 0);

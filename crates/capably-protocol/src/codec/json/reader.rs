@@ -1,8 +1,8 @@
 //! Reads JSON values from a frame in one pass; text is slices of it.
 //!
-//! [`JsonReader`] reads what frames mostly consist of: maps and arrays of known types, strings and integers. Every other
-//! value, such as extras and the values of unknown fields, is read by serde_json where it stands, and the reader goes on
-//! behind it. serde_json also words the errors.
+//! [`JsonReader`] reads what frames mostly consist of: maps and arrays of known types, strings and integers. Every
+//! other value, such as extras and the values of unknown fields, is read by serde_json where it stands, and the reader
+//! goes on behind it. serde_json also words the errors.
 
 use std::{collections::BTreeMap, fmt};
 

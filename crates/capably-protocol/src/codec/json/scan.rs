@@ -6,8 +6,8 @@ const HIGH_BITS: u64 = 0x80 * ONES;
 /// As many bytes are searched word by word, then as many at once.
 const CHUNK: usize = 64;
 
-/// The position of the first byte that cannot be in a JSON string as it is: a quote, a backslash or a control character.
-/// The length of the text if there is none.
+/// The position of the first byte that cannot be in a JSON string as it is: a quote, a backslash or a control
+/// character. The length of the text if there is none.
 #[inline(always)]
 pub(super) fn plain_length(text: &[u8]) -> usize {
     // Most strings are short: a few words find their end.
@@ -61,8 +61,8 @@ fn specials_at(text: &[u8], at: usize) -> Option<u64> {
 #[inline(always)]
 pub(super) fn specials(bytes: &[u8; 8]) -> u64 {
     let word = u64::from_le_bytes(*bytes);
-    // A byte below 0x80 gets its high bit if a larger number is subtracted. A borrow spoils only bytes behind a special one.
-    // Exchanging 0x20 and 0x22 puts the quote right behind the control characters.
+    // A byte below 0x80 gets its high bit if a larger number is subtracted. A borrow spoils only bytes behind a special
+    // one. Exchanging 0x20 and 0x22 puts the quote right behind the control characters.
     let below = |word: u64, limit: u64| word.wrapping_sub(limit * ONES);
     let quote_or_control = below(word ^ (0x02 * ONES), 0x21);
     let backslash = below(word ^ (u64::from(b'\\') * ONES), 1);
@@ -80,8 +80,8 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// The integer of at most 15 digits with which the text begins, and its length. `None` for any other number, and near the
-/// end of the text.
+/// The integer of at most 15 digits with which the text begins, and its length. `None` for any other number, and near
+/// the end of the text.
 #[inline(always)]
 pub(super) fn integer(text: &[u8]) -> Option<(i64, usize)> {
     let negative = text.first() == Some(&b'-');

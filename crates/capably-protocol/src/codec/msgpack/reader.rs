@@ -353,8 +353,8 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    /// As [`items`](Self::items), into an existing array. Each item is read in its place: moving an item costs nearly as
-    /// much as reading it.
+    /// As [`items`](Self::items), into an existing array. Each item is read in its place: moving an item costs nearly
+    /// as much as reading it.
     pub(crate) fn items_into<T: Read>(&mut self, items: &mut Vec<T>) -> Result<(), Fault> {
         items.clear();
         self.array(items, |r, items| {
