@@ -224,11 +224,11 @@ impl Connection {
     /// Whether the client has sent a frame before, and what came of it.
     fn arrived(&mut self, msg_serial: u64) -> Arrival {
         self.received = self.received.max(msg_serial.saturating_add(1));
+        let is_unsettled = |first: &(u64, _)| first.0 <= msg_serial;
+        let waits = || self.repeated.binary_search_by_key(&msg_serial, |it| it.msg_serial).is_ok();
         if msg_serial >= self.next_msg_serial {
             Arrival::First
-        } else if self.unsettled.front().is_some_and(|(first, _)| *first <= msg_serial) {
-            Arrival::Unsettled
-        } else if self.repeated.binary_search_by_key(&msg_serial, |it| it.msg_serial).is_ok() {
+        } else if self.unsettled.front().is_some_and(is_unsettled) || waits() {
             Arrival::Unsettled
         } else {
             Arrival::Repeated(self.outcomes.get(msg_serial))
