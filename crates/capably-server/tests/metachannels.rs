@@ -9,7 +9,6 @@ use std::time::Duration;
 use capably_protocol::{ClientFrame, Format, Message, ServerFrame, frame::Delivery};
 use capably_server::{Server, engine::Mesh};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use support::*;
 
@@ -143,15 +142,12 @@ async fn nobody_publishes_on_a_metachannel() {
 
 #[tokio::test]
 async fn a_webhook_that_is_given_up_is_logged() {
-    // Nobody accepts connections at this address.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = ClosedPort::new();
     let server = builder().webhook_retry_unit(Duration::from_millis(1)).start().await.unwrap();
     for format in FORMATS {
         let key = app(&server, &everywhere()).await.remove(0);
         let path = format!("/apps/{}/rules", key.split('.').next().unwrap());
-        let (answer, rule) = ask(&server, &key, format, "POST", &path, &rule(&url)).await;
+        let (answer, rule) = ask(&server, &key, format, "POST", &path, &rule(&closed.url())).await;
         assert_eq!(answer.status, 201);
         let mut client = connect(&server, format, &format!("key={key}")).await;
         client.attach("[meta]log").await;

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
+
 use std::{
     sync::{
         Arc,
@@ -18,6 +21,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
+
+use closed_port::ClosedPort;
 
 const HOST: &str = "rest.example.test";
 
@@ -182,9 +187,8 @@ async fn a_proxy_that_refuses_is_a_clear_error() {
 
 #[tokio::test]
 async fn an_unreachable_proxy_is_a_clear_error() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://ada:s3cr3t@{}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = ClosedPort::new();
+    let url = format!("http://ada:s3cr3t@127.0.0.1:{}", closed.number());
     for tls in [true, false] {
         let options = options().tls(tls).fallback_hosts([""; 0]).proxy(url.as_str());
         let error: Error = Rest::new(options).unwrap().time().await.unwrap_err();

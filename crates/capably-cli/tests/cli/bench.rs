@@ -1,8 +1,6 @@
-use std::net::TcpListener;
-
 use serde_json::{Map, Value};
 
-use crate::support::{Server, capably, finish, run, stderr, succeeded};
+use crate::support::{ClosedPort, Server, capably, finish, run, stderr, succeeded};
 
 const SMALL: [&str; 6] = ["bench", "--samples", "20", "--count", "200", "--json"];
 
@@ -81,7 +79,8 @@ fn an_option_names_another_service_to_measure() {
     check(&lines(&output), "msgpack", 300, 1024);
 
     // The named server is stopped: the command must not measure another one in its place.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let nowhere = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
     let output = run(SMALL.into_iter().chain(nowhere));
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     fake,
     faults::ask,
-    support::{Server, capably, finish, run, stderr, stdout, succeeded},
+    support::{ClosedPort, Server, capably, finish, run, stderr, stdout, succeeded},
 };
 
 /// The results of the checks, in their order.
@@ -88,7 +88,8 @@ fn a_wrong_secret_is_found() {
 
 #[test]
 fn a_closed_port_is_found() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let service = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
     let output = run(["doctor", "--json"].into_iter().chain(service));
     let found = diagnose(&output, 3, "tcp");

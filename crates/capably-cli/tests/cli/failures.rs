@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Server, Subscriber, capably, finish, interrupt, run, stderr};
+use crate::support::{ClosedPort, Server, Subscriber, capably, finish, interrupt, run, stderr};
 
 /// Every client command, over each of its transports.
 const CLIENTS: [&[&str]; 5] = [
@@ -33,8 +33,8 @@ fn a_wrong_secret_is_refused_with_its_code() {
 
 #[test]
 fn a_port_without_a_listener_is_reported_as_unreachable() {
-    // The port is bound and released: no program listens on it.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     for arguments in CLIENTS {
         let service = ["--endpoint", "127.0.0.1", "--port", &port, "--key", "app.key:secret"];
         let output = run(arguments.iter().copied().chain(service));

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Ipv4Addr, TcpStream},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::mpsc,
     thread,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 /// A longer wait counts as a hang.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -241,5 +242,20 @@ impl Subscriber {
     pub(crate) fn messages(self) -> Vec<Value> {
         let output = succeeded(self.finish());
         output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A port of this machine at which nothing listens. No other program gets it while this lives.
+pub(crate) struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub(crate) fn number(&self) -> String {
+        self.0.local_addr().unwrap().port().to_string()
     }
 }

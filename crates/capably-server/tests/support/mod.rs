@@ -4,7 +4,11 @@
 
 pub(crate) mod stream;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use capably_protocol::{
@@ -19,7 +23,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as WsMessage};
@@ -406,4 +410,20 @@ pub(crate) async fn ask(
 /// The status and the code of a refusal that [`ask`] has decoded.
 pub(crate) fn refusal(asked: &(Answer, Value)) -> (u16, u64) {
     (asked.0.status, asked.1["error"]["code"].as_u64().unwrap())
+}
+
+/// A port of this machine at which nothing listens. No other program gets it while this lives.
+pub(crate) struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self(socket)
+    }
+
+    /// The address of an endpoint there.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.0.local_addr().unwrap())
+    }
 }

@@ -128,12 +128,9 @@ async fn a_connection_that_the_endpoint_has_closed_is_replaced_at_once() {
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_bounded_and_harms_nobody_else() {
     let mut healthy = Endpoint::new().await;
-    let gone = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}/", listener.local_addr().unwrap())
-    };
+    let closed = ClosedPort::new();
     for mode in MODES {
-        let dead = Rule::new(Source::Message, &gone).id("dead").request_mode(mode);
+        let dead = Rule::new(Source::Message, closed.url()).id("dead").request_mode(mode);
         // Without a repetition: on a slow machine the last would end in the dead letters, too.
         let builder = builder().webhook_retry_unit(Duration::from_secs(3600));
         let builder = builder.webhook_queue(10, 1024 * 1024);

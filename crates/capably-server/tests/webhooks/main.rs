@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use endpoint::Endpoint;
-use support::{ask, builder, request};
+use support::{ClosedPort, ask, builder, request};
 
 const FORMATS: [Format; 2] = [Format::Json, Format::MsgPack];
 const MODES: [RequestMode; 2] = [RequestMode::Single, RequestMode::Batch];

@@ -6,6 +6,8 @@
 mod app;
 mod auth;
 mod batch_presence;
+#[path = "../support/closed_port.rs"]
+mod closed_port;
 mod encoding;
 mod errors;
 mod fixtures;

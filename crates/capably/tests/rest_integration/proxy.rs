@@ -1,6 +1,6 @@
 //! The reactions of the REST client to faults on the way to the service.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::time::Duration;
 
 use capably::{ClientOptions, Data, Rest};
 use capably_server::{
@@ -8,7 +8,8 @@ use capably_server::{
     faults::{FaultProxy, Log, Requests, Response, Rule},
 };
 use serde_json::json;
-use tokio::net::TcpListener;
+
+use crate::closed_port::ClosedPort;
 
 /// A service, and a proxy in front of it.
 struct Scene {
@@ -111,11 +112,8 @@ async fn an_error_of_cloudfront_leads_to_a_fallback_host() {
 #[tokio::test]
 async fn an_unreachable_endpoint_is_an_error_with_a_code() {
     for scene in Scene::each().await {
-        // The port is free at this moment.
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let rest = Rest::new(scene.options_at(port)).unwrap();
+        let closed = ClosedPort::new();
+        let rest = Rest::new(scene.options_at(closed.number())).unwrap();
         let error = rest.time().await.unwrap_err();
         assert_eq!(error.code().0, 80000, "{error}");
     }

@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     both_formats,
+    closed_port::ClosedPort,
     support::scripted_http::{Answer, KEY, ScriptedHttp, respond},
 };
 
@@ -170,10 +171,8 @@ async fn answered(bytes: &'static [u8]) -> Error {
 
 #[tokio::test]
 async fn a_port_without_a_listener_is_a_clear_error() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let error = rest(port).time().await.unwrap_err();
+    let closed = ClosedPort::new();
+    let error = rest(closed.number()).time().await.unwrap_err();
     assert_eq!(codes(&error), (80000, None));
     assert!(error.to_string().contains("127.0.0.1"), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../support/closed_port.rs"]
+mod closed_port;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message as WsMessage};
 
-use crate::support::connected_frame;
+use crate::{closed_port::ClosedPort, support::connected_frame};
 
 pub(super) fn options(port: u16) -> ClientOptions {
     ClientOptions::new("appId.keyId:keySecret").endpoint("127.0.0.1").port(port).tls(false)
@@ -64,8 +64,8 @@ pub(super) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream>
 
 #[tokio::test]
 async fn a_port_without_a_listener_is_an_error() {
-    let (listener, port) = listener().await;
-    drop(listener);
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let error = Realtime::connect(options(port)).await.unwrap_err();
     assert_eq!((error.code().0, error.status()), (80000, None));
     assert!(error.message().contains(&format!("127.0.0.1:{port}")), "{error}");
