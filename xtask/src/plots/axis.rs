@@ -11,15 +11,20 @@ pub(super) struct Axis {
 }
 
 impl Axis {
+    /// An axis for these values, logarithmic if their range is wide.
     pub(super) fn new(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let low = values.clone().fold(f64::INFINITY, f64::min);
-        let high = values.fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = range(values.clone());
         if low > 0.0 && high / low > LINEAR {
             let power = |exponent: f64| 10f64.powi(exponent as i32);
             let (low, high) = (power(low.log10().floor()), power(high.log10().ceil()));
             return Self { is_logarithmic: true, low, high };
         }
-        // A linear axis begins at 0, so that a small change looks small.
+        Self::linear(values)
+    }
+
+    /// A linear axis for these values. It begins at 0, so that a small change looks small.
+    pub(super) fn linear(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let (low, high) = range(values);
         let low = low.min(0.0);
         let step = step(if high > low { high - low } else { 1.0 });
         let high = ((high.max(low + step)) / step).ceil() * step;
@@ -46,6 +51,11 @@ impl Axis {
             (0..=steps).map(|at| self.low + f64::from(at) * step).collect()
         }
     }
+}
+
+fn range(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let low = values.clone().fold(f64::INFINITY, f64::min);
+    (low, values.fold(f64::NEG_INFINITY, f64::max))
 }
 
 /// The distance of about five ticks: 1, 2 or 5 times a power of ten.

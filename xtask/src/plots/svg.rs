@@ -51,7 +51,9 @@ fn title(figures: &Figures) -> String {
 }
 
 fn draw_panel(across: &str, panel: &Panel, out: &mut String) {
-    let xs = Axis::new(panel.points.iter().map(|(x, _)| *x));
+    let xs = panel.points.iter().map(|(x, _)| *x);
+    // A run is not a load: its hours are equally long.
+    let xs = if across.starts_with("time ") { Axis::linear(xs) } else { Axis::new(xs) };
     let ys = Axis::new(panel.points.iter().map(|(_, y)| *y));
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let x_of = |value| LEFT + xs.share(value) * (right - LEFT);
@@ -118,5 +120,19 @@ mod tests {
         let figures = Figures::parse("x,y\n0,0\n10,10\n").unwrap();
         let line = format!("M{LEFT:.1} {:.1}L{:.1} {TOP:.1}", HEIGHT - BOTTOM, WIDTH - RIGHT);
         assert!(draw(&figures).contains(&line));
+    }
+
+    #[test]
+    fn time_is_linear_and_a_load_with_a_wide_range_is_not() {
+        let x_of_the_second = |across: &str| {
+            let figures = Figures::parse(&format!("{across},y\n1,1\n100,1\n1000,1\n")).unwrap();
+            let drawn = draw(&figures);
+            let line = &drawn[drawn.find("d=\"M").unwrap()..];
+            let (_, point) = line.split_once('L').unwrap();
+            point.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        let share = |x: f64| (x - LEFT) / (WIDTH - RIGHT - LEFT);
+        assert!((share(x_of_the_second("time (s)")) - 0.1).abs() < 0.01);
+        assert!((share(x_of_the_second("messages")) - 2.0 / 3.0).abs() < 0.01);
     }
 }

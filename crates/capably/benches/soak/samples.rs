@@ -41,7 +41,11 @@ impl Samples {
             descriptors(&server).to_string(),
             descriptors("self").to_string(),
             Handle::current().metrics().num_alive_tasks().to_string(),
-            service.metric("capably_channels").await.to_string(),
+            service
+                .metric("capably_channels")
+                .await
+                .map(|count| count.to_string())
+                .unwrap_or_default(),
             format!("{rate:.0}"),
             at(0.5).unwrap_or_default(),
             at(0.99).unwrap_or_default(),

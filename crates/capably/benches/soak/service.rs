@@ -89,15 +89,18 @@ impl Service {
         assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     }
 
-    /// A value of the metrics: the sum of all its lines.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    /// A value of the metrics: the sum of all its lines. `None` if a fault has met the request.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let text = ask(&self.metrics, "GET", "/metrics", "").await;
+        if !text.starts_with("HTTP/1.1 200") {
+            return None;
+        }
         let values = text.lines().filter_map(|line| {
             let (named, value) = line.rsplit_once(' ')?;
             let is_it = named.split('{').next() == Some(name);
             is_it.then(|| value.parse::<f64>().unwrap())
         });
-        values.sum()
+        Some(values.sum())
     }
 
     pub(crate) fn process(&self) -> String {
