@@ -100,6 +100,20 @@ fn an_array_is_no_map_of_fields() {
 }
 
 #[test]
+fn a_delivery_without_a_channel_is_refused() {
+    // MESSAGE without a channel, and with the channel null; in MessagePack, null is 0xc0.
+    for (format, frame) in [
+        (Format::Json, &br#"{"action":15,"messages":[]}"#[..]),
+        (Format::Json, br#"{"action":15,"channel":null,"messages":[]}"#),
+        (Format::MsgPack, b"\x82\xa6action\x0f\xa8messages\x90"),
+        (Format::MsgPack, b"\x83\xa6action\x0f\xa7channel\xc0\xa8messages\x90"),
+    ] {
+        let refused = decode(format, frame, &Limits::default()).unwrap_err();
+        assert!(matches!(refused, DecodeError::Missing { field: "channel" }), "{refused:?}");
+    }
+}
+
+#[test]
 fn brackets_inside_text_do_not_count_as_depth() {
     let limits = Limits { max_depth: 3, ..Limits::default() };
     let text = r#"{"action":15,"channel":"[[[[\"[[[[{{{{","messages":[{"data":"\\"}]}"#;
