@@ -242,7 +242,7 @@ impl Shared {
         for (id, stored) in stored {
             let Some(app) = self.apps.get(&id) else { continue };
             let given = if id == first_app { std::mem::take(&mut given) } else { Vec::new() };
-            app.restore_webhooks(&stored, given)?;
+            app.restore_webhooks(&stored, given).await?;
             app.resume_webhooks(stored).await?;
             // Before the first event: after a crash, the next server must not begin later.
             let positions = app.webhooks.store_positions().await;
@@ -505,10 +505,9 @@ impl Shared {
             Log::new(engine, cluster, Arc::clone(metrics), Arc::clone(readiness))
         });
         let (rearm, node) = (Arc::clone(&self.rearm), Arc::clone(&self.node));
-        // In a cluster, positions of other nodes are among those of this one.
-        let engine = self.engine.clone().filter(|_| self.cluster.is_none());
         let (id, defaults) = (hub.id().clone(), Arc::clone(&self.webhooks));
-        let webhooks = Webhooks::new(id, defaults, Arc::clone(&self.clock), engine);
+        let (engine, cluster) = (self.engine.clone(), self.cluster.clone());
+        let webhooks = Webhooks::new(id, defaults, Arc::clone(&self.clock), engine, cluster);
         AppHandle::new(hub, settings, log, apps, rearm, node, webhooks)
     }
 

@@ -5,6 +5,7 @@
 mod delivery;
 mod endpoint;
 mod failing;
+mod nodes;
 mod payloads;
 mod private;
 mod restart;

@@ -254,7 +254,7 @@ mod tests {
         let clock = Arc::new(Clock::start());
         let spec = AppSpec { id: "app-id".into(), ..AppSpec::default() };
         let hub = App::new(Arc::clone(&settings), spec, clock.now());
-        let webhooks = Webhooks::new("app-id".into(), Arc::default(), clock, None);
+        let webhooks = Webhooks::new("app-id".into(), Arc::default(), clock, None, None);
         let rearm = Arc::default();
         AppHandle::new(hub, settings, None, Weak::new(), rearm, "node".into(), webhooks)
     }

@@ -17,6 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use capably_protocol::Str;
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::oneshot,
@@ -28,7 +29,7 @@ use self::{
     arrivals::{Arrival, Arrivals},
     notice::Notice,
 };
-use super::{Shared, app::Apps, clock::Clock, random};
+use super::{Shared, app::Apps, clock::Clock, random, webhooks::News};
 use crate::{
     engine::{Announcement, Bucket, Engine, EngineError, Event},
     hub::{self, NodeId, secret::Secret},
@@ -164,6 +165,11 @@ impl Cluster {
         self.announce(&Notice::of_hub(app, notice));
     }
 
+    /// Tells the other nodes of new entries that webhooks report.
+    pub(super) fn announce_events(&self, app: &Str, channels: Vec<(Str, News)>) {
+        self.announce(&Notice::Events { app: app.clone(), channels });
+    }
+
     fn announce(&self, notice: &Notice) {
         let node = self.node.to_string();
         self.engine.announce(Announcement { node, payload: notice.encode() });
@@ -238,6 +244,7 @@ impl Cluster {
         let now = shared.now();
         for app in shared.apps() {
             app.with(|hub, outputs| hub.set_nodes(nodes.clone(), now, outputs));
+            app.webhooks.set_nodes(nodes.clone());
         }
         if is_alive {
             self.tell_occupancy(shared, true);
@@ -281,6 +288,7 @@ impl Cluster {
                 tracing::warn!("this node is too slow for the announcements of the others");
                 self.announce(&Notice::Hello);
                 self.tell_occupancy(shared, true);
+                missed_events(shared);
             }
             Arrival::Lost => {
                 let readiness = &shared.operating.readiness;
@@ -292,6 +300,7 @@ impl Cluster {
                 set_outage(false, shared);
                 self.announce(&Notice::Hello);
                 self.tell_occupancy(shared, true);
+                missed_events(shared);
             }
         }
     }
@@ -336,6 +345,11 @@ impl Cluster {
                     app.with(|hub, outputs| {
                         hub.set_remote_occupancy(from, all, counts, now, outputs);
                     });
+                }
+            }
+            Notice::Events { app, channels } => {
+                if let Some(app) = shared.app(&app) {
+                    channels.iter().for_each(|(name, news)| app.webhooks.has_news(name, *news));
                 }
             }
             Notice::Facts { request, facts } => {
@@ -428,6 +442,15 @@ async fn check(engine: &dyn Engine, secret: &Secret) -> Result<(), EngineError> 
         _ => Err(EngineError::Mismatch(
             "the cluster has another secret: start every node with the same one".to_owned(),
         )),
+    }
+}
+
+/// This node may have missed that other nodes have committed entries which webhooks report.
+fn missed_events(shared: &Shared) {
+    for app in shared.apps() {
+        if let Some(channels) = app.webhooks.shared() {
+            channels.missed_news();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::Bucket,
+    front::webhooks::News,
     hub::{self, Occupancy, Position},
 };
 
@@ -26,6 +27,8 @@ pub(super) enum Notice {
     Ephemeral { app: Str, channel: Str, position: u64, time: Millis, record: String },
     /// The counts of channels at the node. With `all`, it has no others.
     Occupancy { app: Str, all: bool, counts: Vec<(Str, Occupancy)> },
+    /// The node has committed entries that webhooks report.
+    Events { app: Str, channels: Vec<(Str, News)> },
     /// Facts have changed. The others are to apply them, and then to reply with [`Seen`](Self::Seen).
     Facts { request: u64, facts: Vec<(u8, String)> },
     /// The node `to` has the reply to its request.
@@ -90,7 +93,8 @@ mod tests {
                     record: Bytes::from_static(&[0, 255]),
                 },
             ),
-            Notice::Occupancy { app, all: true, counts },
+            Notice::Occupancy { app: app.clone(), all: true, counts },
+            Notice::Events { app, channels: vec![("a".into(), News { position: 7, time: -1 })] },
             Notice::Facts { request: u64::MAX, facts: vec![(Bucket::Push as u8, "k".into())] },
             Notice::Seen { to: "n".into(), request: 1 },
         ] {

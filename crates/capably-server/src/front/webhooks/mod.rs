@@ -10,6 +10,7 @@ mod keeper;
 mod payload;
 mod queue;
 mod rule;
+mod shared;
 #[cfg(feature = "tls")]
 mod tls;
 mod worker;
@@ -29,13 +30,16 @@ use capably_protocol::{ErrorInfo, Millis, Str};
 use serde_json::Value;
 use tokio::{task::AbortHandle, time::Instant};
 
-pub(super) use self::keeper::{DELIVERED, HOOKED, RULES};
 use self::rule::{NewRule, RunningRule};
 pub(crate) use self::{address::Allowed, http::Outbound, queue::Bounds, worker::Retry};
-use super::clock::Clock;
+pub(super) use self::{
+    keeper::{BEGUN, DELIVERED, HOOKED, RULES, STORE},
+    shared::{Due, News, Progress, Reading, SharedChannels},
+};
+use super::{clock::Clock, cluster::Cluster};
 use crate::{
     engine::{Engine, Position},
-    hub::{ChannelEvent, Observed, auth::Key, error},
+    hub::{ChannelEvent, Happening, Observed, auth::Key, error},
     webhooks::{Rule, Source},
 };
 
@@ -72,8 +76,10 @@ pub(super) struct Webhooks {
     app: Str,
     defaults: Arc<Defaults>,
     clock: Arc<Clock>,
-    /// Stores where the delivery stands. `None` without an engine, and in a cluster.
+    /// Stores where the delivery stands.
     engine: Option<Arc<dyn Engine>>,
+    /// The channels of a cluster, whose nodes share the engine.
+    shared: Option<Arc<SharedChannels>>,
     rules: RwLock<Vec<Arc<RunningRule>>>,
     /// Whether there are rules. Most apps have none.
     is_active: AtomicBool,
@@ -106,12 +112,15 @@ impl Webhooks {
         defaults: Arc<Defaults>,
         clock: Arc<Clock>,
         engine: Option<Arc<dyn Engine>>,
+        cluster: Option<Arc<Cluster>>,
     ) -> Arc<Self> {
+        let shared = cluster.map(|cluster| SharedChannels::new(cluster, app.clone()));
         Arc::new_cyclic(|me| Self {
             app,
             defaults,
             clock,
             engine,
+            shared: shared.map(Arc::new),
             rules: RwLock::default(),
             is_active: AtomicBool::new(false),
             hooked: Mutex::default(),
@@ -150,8 +159,24 @@ impl Webhooks {
         }
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            rules.iter().for_each(|rule| rule.push(event));
+            match (&self.shared, &event.happening) {
+                // The node that delivers the events of the channel reads the entry.
+                (Some(shared), Happening::Entry(entry)) => {
+                    if rules.iter().any(|rule| rule.state.covers(&event.channel)) {
+                        let news = News { position: entry.position().0, time: event.time };
+                        if shared.committed(&event.channel, news) {
+                            self.store_channel(&event.channel, news.time);
+                        }
+                    }
+                }
+                _ => rules.iter().for_each(|rule| rule.push(event)),
+            }
         }
+    }
+
+    /// The channels of a cluster.
+    pub(super) fn shared(&self) -> Option<&Arc<SharedChannels>> {
+        self.shared.as_ref()
     }
 
     /// Checks whether a rule may be added.
@@ -224,6 +249,9 @@ impl Webhooks {
 
     /// Ends the delivery, for as long as the server is not started again.
     pub(super) fn end(&self) {
+        if let Some(shared) = &self.shared {
+            shared.end();
+        }
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         keeper.iter().for_each(AbortHandle::abort);
         self.rules.write().unwrap_or_else(PoisonError::into_inner).clear();

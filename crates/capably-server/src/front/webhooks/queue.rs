@@ -4,7 +4,7 @@
 //! its events stay in their order.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -76,8 +76,10 @@ pub(super) struct Queue {
     counts: Counts,
     dead: VecDeque<DeadLetter>,
     dead_bytes: usize,
-    /// How many events wait of each entry of the log.
-    positions: BTreeMap<Position, usize>,
+    /// How many events wait of each entry of the log, which is at a position of a channel.
+    positions: BTreeMap<(Str, Position), usize>,
+    /// Channels whose entries another node delivers. A request that is under way may have some.
+    left: HashSet<Str>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +107,7 @@ impl Queue {
             dead: VecDeque::new(),
             dead_bytes: 0,
             positions: BTreeMap::new(),
+            left: HashSet::new(),
         }
     }
 
@@ -157,6 +160,9 @@ impl Queue {
     }
 
     fn add(&mut self, event: Event) {
+        if event.position.is_some() {
+            self.left.remove(&event.channel);
+        }
         let lane = match self.mode {
             RequestMode::Single => event.channel.clone(),
             RequestMode::Batch => Str::new(),
@@ -164,7 +170,7 @@ impl Queue {
         self.counts.waiting += 1;
         self.counts.bytes += event.size;
         if let Some(position) = event.position {
-            *self.positions.entry(position).or_default() += 1;
+            *self.positions.entry((event.channel.clone(), position)).or_default() += 1;
         }
         let number = self.next;
         self.next += 1;
@@ -264,7 +270,13 @@ impl Queue {
         };
         let (mut kept, mut old) = (Vec::new(), Vec::new());
         for (number, event) in under_way.into_iter().zip(events) {
-            if is_old(&event) { old.push(event) } else { kept.push((number, event)) }
+            if event.position.is_some() && self.left.contains(&event.channel) {
+                self.forget(&event);
+            } else if is_old(&event) {
+                old.push(event);
+            } else {
+                kept.push((number, event));
+            }
         }
         for event in old {
             self.give_up(DeadLetter { event, time, attempts, error: error.clone() });
@@ -316,13 +328,16 @@ impl Queue {
     /// An event waits no longer.
     fn forget(&mut self, event: &Event) {
         self.counts.waiting -= 1;
+        if self.counts.waiting == 0 {
+            self.left.clear();
+        }
         self.counts.bytes -= event.size;
-        if let Some(position) = event.position
-            && let Some(count) = self.positions.get_mut(&position)
-        {
+        let Some(position) = event.position else { return };
+        let entry = (event.channel.clone(), position);
+        if let Some(count) = self.positions.get_mut(&entry) {
             *count -= 1;
             if *count == 0 {
-                self.positions.remove(&position);
+                self.positions.remove(&entry);
             }
         }
     }
@@ -345,7 +360,34 @@ impl Queue {
 
     /// The position of the oldest entry of the log that waits.
     pub(super) fn oldest(&self) -> Option<Position> {
-        self.positions.first_key_value().map(|(position, _)| *position)
+        self.positions.keys().map(|(_, position)| *position).min()
+    }
+
+    /// The position of the oldest entry of a channel that waits.
+    pub(super) fn oldest_of(&self, channel: &Str) -> Option<Position> {
+        let (first, last) = (Position(0), Position(u64::MAX));
+        let mut waiting = self.positions.range((channel.clone(), first)..=(channel.clone(), last));
+        waiting.next().map(|((_, position), _)| *position)
+    }
+
+    /// Drops the entries that wait of these channels, those of requests under way once these fail: another node delivers them.
+    pub(super) fn leave(&mut self, channels: &HashSet<Str>) {
+        let is_left = |event: &Event| event.position.is_some() && channels.contains(&event.channel);
+        let mut left = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let events = std::mem::take(&mut lane.events);
+            for (number, event) in events {
+                if is_left(&event) {
+                    left.push(event)
+                } else {
+                    lane.events.push_back((number, event))
+                }
+            }
+        }
+        left.iter().for_each(|event| self.forget(event));
+        if self.counts.waiting > 0 {
+            self.left.extend(channels.iter().cloned());
+        }
     }
 }
 
@@ -396,6 +438,35 @@ mod tests {
         assert!(queue.take().is_none(), "both channels have a request");
         queue.delivered(first);
         assert_eq!(numbers(&queue.take().unwrap()), ["2"]);
+    }
+
+    #[test]
+    fn channels_that_another_node_delivers_are_dropped_and_come_back() {
+        let mut queue = queue(RequestMode::Batch, 100);
+        for (channel, number) in [("a", 1), ("b", 1), ("a", 2)] {
+            queue.push(event(channel, number), &full);
+        }
+        let taken = queue.take().unwrap();
+        for (channel, number) in [("b", 2), ("a", 3), ("b", 3)] {
+            queue.push(event(channel, number), &full);
+        }
+        let mut other = event("a", 0);
+        other.position = None;
+        queue.push(other, &full);
+        let oldest = |queue: &Queue| ["a", "b"].map(|name| queue.oldest_of(&name.into()));
+        assert_eq!(oldest(&queue), [Some(Position(1)); 2]);
+        queue.leave(&HashSet::from(["a".into()]));
+        assert_eq!(queue.counts().waiting, 6, "a request has two of the three");
+        assert!(queue.put_back(taken, None, 0, &error()));
+        assert_eq!(oldest(&queue), [None, Some(Position(1))]);
+        queue.resume(Str::new());
+        let taken = queue.take().unwrap();
+        assert_eq!(numbers(&taken), ["1", "2", "3", "0"], "b, and what no other node has");
+        queue.delivered(taken);
+        queue.push(event("a", 4), &full);
+        let taken = queue.take().unwrap();
+        assert!(queue.put_back(taken, None, 0, &error()), "the channel has come back");
+        assert_eq!((oldest(&queue), queue.counts().waiting), ([Some(Position(4)), None], 1));
     }
 
     #[test]

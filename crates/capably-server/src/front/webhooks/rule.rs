@@ -236,6 +236,8 @@ impl RuleState {
         outbound: &Outbound,
     ) -> Result<(), RuleError> {
         let mode = rule.mode;
+        // As it is stored, a rule has no id.
+        let rule = Rule { id: Some(self.id().to_owned()), ..rule };
         let setup = Setup::new(&self.origin.app, rule, key, modified, outbound)?;
         // Under one lock: of two updates at the same time, the mode and the other fields are those of the same one.
         let mut queue = self.queue();

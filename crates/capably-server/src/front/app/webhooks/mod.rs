@@ -1,4 +1,6 @@
-//! The rules of an app in the engine, and events that an earlier server has not delivered.
+//! The rules of an app in the engine, and the events that are read from it.
+
+mod events;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,16 +9,12 @@ use capably_protocol::{ErrorInfo, JsonObject, Millis, Str};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    AppHandle,
-    fetch::{LAST, PAGE, PAGE_BYTES, failed},
-    log::Log,
-};
+use super::{AppHandle, fetch::failed};
 use crate::{
-    engine::{Bucket, Direction, Fact, Range},
+    engine::{Bucket, Fact},
     front::{
         random,
-        webhooks::{Addition, DELIVERED, Failures, HOOKED, RULES},
+        webhooks::{Addition, BEGUN, DELIVERED, Failures, HOOKED, RULES},
     },
     hub::{Position, auth::Key, error},
     webhooks::Rule,
@@ -50,8 +48,8 @@ pub(in crate::front) struct StoredWebhooks {
     rules: Vec<(String, StoredRule)>,
     /// The position up to which events of a rule were delivered.
     delivered: HashMap<String, Position>,
-    /// The channels with events.
-    channels: Vec<Str>,
+    /// The channels with events, and since when they have some, in ms since the epoch.
+    channels: Vec<(Str, Millis)>,
 }
 
 impl StoredWebhooks {
@@ -69,9 +67,14 @@ impl StoredWebhooks {
                 self.delivered.insert(id.to_owned(), Position(position));
             }
         } else if let Some(name) = rest.strip_prefix(HOOKED) {
-            self.channels.push(name.into());
+            self.channels.push((name.into(), since(text)));
         }
     }
+}
+
+/// The time in the fact of a channel with events. Earlier versions stored none.
+fn since(value: &str) -> Millis {
+    value.parse().ok().filter(|since| *since > 1).unwrap_or(0)
 }
 
 impl Failures for AppHandle {
@@ -163,11 +166,18 @@ impl AppHandle {
         }
     }
 
-    /// Another node has added, updated or removed a rule.
+    /// A node has added, updated or removed a rule, or the name of a channel with events.
     pub(in crate::front) fn apply_webhook_fact(&self, key: &str, value: Option<Bytes>) {
-        let Some(id) = key.strip_prefix(&self.id).and_then(|key| key.strip_prefix(RULES)) else {
-            return;
-        };
+        let Some(own) = key.strip_prefix(&self.id) else { return };
+        if let (Some(name), Some(shared)) = (own.strip_prefix(HOOKED), self.webhooks.shared()) {
+            match &value {
+                Some(value) => {
+                    shared.hooked(name, since(std::str::from_utf8(value).unwrap_or_default()));
+                }
+                None => shared.unhooked(name),
+            }
+        }
+        let Some(id) = own.strip_prefix(RULES) else { return };
         let Some(value) = value else { return self.remove_rule(id) };
         let mut stored = StoredWebhooks::default();
         stored.read(&self.id, &Fact { key: key.to_owned(), value });
@@ -177,8 +187,8 @@ impl AppHandle {
     /// Adds the rules that are stored, and those that the server is started with.
     ///
     /// # Errors
-    /// Code 40000 for a rule of the start that is not valid, 40400 for its unknown key.
-    pub(in crate::front) fn restore_webhooks(
+    /// Code 40000 for a rule of the start that is not valid, 40400 for its unknown key, 50003 and 50000 for the engine.
+    pub(in crate::front) async fn restore_webhooks(
         &self,
         stored: &StoredWebhooks,
         given: Vec<Rule>,
@@ -189,9 +199,28 @@ impl AppHandle {
             let id = rule.id.clone().unwrap_or_else(|| format!("start-{}", index + 1));
             let delivered = stored.delivered.get(&id).copied();
             self.webhooks.admit(&rule)?;
-            self.add_rule(self.addition(id, rule, (now, now), delivered, true)?)?;
+            let addition = self.addition(id, rule, (now, now), delivered, true)?;
+            let created = self.begin_given(&addition.id, now).await?;
+            self.add_rule(Addition { created, ..addition })?;
         }
         Ok(())
+    }
+
+    /// The time when the first node of the cluster was started with a rule, in ms since the epoch; `now` if this is it.
+    ///
+    /// # Errors
+    /// Codes 50003 and 50000 for the engine.
+    async fn begin_given(&self, id: &str, now: Millis) -> Result<Millis, ErrorInfo> {
+        let Some(log) = self.log.as_ref().filter(|log| log.cluster.is_some()) else {
+            return Ok(now);
+        };
+        let (key, value) = (self.webhooks.key(BEGUN, id), Bytes::from(now.to_string()));
+        if log.engine.create_fact(Bucket::Apps, &key, value).await.map_err(failed)? {
+            return Ok(now);
+        }
+        let begun = log.engine.fact(Bucket::Apps, &key).await.map_err(failed)?;
+        let begun = begun.as_deref().map(std::str::from_utf8).and_then(Result::ok);
+        Ok(begun.and_then(|begun| begun.parse().ok()).unwrap_or(now))
     }
 
     fn restore_rules(&self, stored: &StoredWebhooks) {
@@ -221,51 +250,6 @@ impl AppHandle {
         }
     }
 
-    /// Queues the events that an earlier server has not delivered.
-    ///
-    /// # Errors
-    /// Codes 50003 and 50000 for the engine.
-    pub(in crate::front) async fn resume_webhooks(
-        &self,
-        stored: StoredWebhooks,
-    ) -> Result<(), ErrorInfo> {
-        let Some(log) = self.log.as_ref().filter(|log| log.cluster.is_none()) else {
-            return Ok(());
-        };
-        let Some(after) = self.webhooks.undelivered_after() else { return Ok(()) };
-        for name in stored.channels {
-            self.resume_channel(log, &name, after).await?;
-            self.webhooks.restore_channel(name);
-        }
-        Ok(())
-    }
-
-    async fn resume_channel(
-        &self,
-        log: &Log,
-        name: &Str,
-        mut after: Position,
-    ) -> Result<(), ErrorInfo> {
-        let channel = self.channel(name);
-        loop {
-            let range = Range {
-                after,
-                until: LAST,
-                kind: None,
-                direction: Direction::Forwards,
-                limit: PAGE,
-                max_bytes: PAGE_BYTES,
-            };
-            let entries = log.engine.read(&channel, range).await.map_err(failed)?;
-            let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
-            let excerpt = self.excerpt(log, name, entries, after, Some(LAST)).await?;
-            for (position, event) in excerpt.events(name) {
-                self.webhooks.push_again(&event, position);
-            }
-            after = last;
-        }
-    }
-
     fn addition(
         &self,
         id: String,
@@ -290,6 +274,7 @@ impl AppHandle {
 
     fn add_rule(&self, addition: Addition) -> Result<(), ErrorInfo> {
         self.webhooks.add(addition)?;
+        self.start_reading();
         self.observe();
         Ok(())
     }
