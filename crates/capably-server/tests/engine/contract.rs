@@ -14,6 +14,7 @@ pub(crate) use self::support::{append, appended, channel, entry, everything, now
 pub(crate) async fn check<F: Future<Output = Arc<dyn Engine>>>(open: impl Fn() -> F) {
     check_order(&*open().await).await;
     check_pages(&*open().await).await;
+    check_seeks(&*open().await).await;
     check_ids(&*open().await).await;
     check_threads(&*open().await).await;
     check_facts(&*open().await).await;
@@ -93,6 +94,19 @@ async fn check_pages(engine: &dyn Engine) {
     assert_eq!(seek(3000).await, positions[2]);
     assert_eq!(seek(3001).await, positions[3]);
     assert_eq!(seek(1_000_000).await, positions[9]);
+}
+
+/// A seek on an empty channel ends before an entry that is committed meanwhile.
+async fn check_seeks(engine: &dyn Engine) {
+    for number in 0..200 {
+        let name = format!("seeks:{number}");
+        let commit = appended(engine, vec![entry(&name, "1")]);
+        let sought = channel(&name);
+        let (positions, start) = tokio::join!(commit, engine.seek(&sought, now() - 10_000));
+        let read = Range { after: start.unwrap(), ..everything() };
+        let found = engine.read(&channel(&name), read).await.unwrap();
+        assert_eq!(found.len(), 1, "{name} at {positions:?}");
+    }
 }
 
 /// An entry with an id is committed once per channel.

@@ -190,9 +190,14 @@ impl Log {
         time: i64,
     ) -> Result<Position, EngineError> {
         let subjects = self.names.entries(&ChannelKey::new(channel), Filter::All);
-        let Some((first, first_time)) = self.time_from(&subjects, 1).await? else {
-            return Ok(self.position(self.last().await?));
-        };
+        let mut found = self.time_from(&subjects, 1).await?;
+        let mut end = 0;
+        if found.is_none() {
+            // The end is read before the second look: an entry that is committed meanwhile is after it, or is found.
+            end = self.last().await?;
+            found = self.time_from(&subjects, 1).await?;
+        }
+        let Some((first, first_time)) = found else { return Ok(self.position(end)) };
         if first_time >= time {
             return Ok(self.position(first - 1));
         }
