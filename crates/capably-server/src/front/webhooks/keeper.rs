@@ -188,12 +188,11 @@ impl Webhooks {
         if idle.is_empty() {
             return Ok(());
         }
-        // A node that commits an entry meanwhile tells this one, which adds the channel again.
+        // First here: a node that commits an entry meanwhile tells this one, which adds the channel again.
+        idle.iter().for_each(|name| shared.unhooked(name));
         let removed = |kind| idle.iter().map(|name| (self.key(kind, name), None)).collect();
         engine.set_facts(Bucket::Apps, removed(HOOKED)).await?;
-        engine.set_facts(Bucket::Snapshots, removed(PROGRESS)).await?;
-        idle.iter().for_each(|name| shared.unhooked(name));
-        Ok(())
+        engine.set_facts(Bucket::Snapshots, removed(PROGRESS)).await
     }
 
     /// The progress that is stored of a channel. `None` if none is.

@@ -54,7 +54,7 @@ pub(in crate::front) struct Due {
 }
 
 /// Where the node that delivers the events of a channel stands.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(in crate::front) struct Reading {
     /// All entries up to this position were given to the rules.
     pub(in crate::front) read: Position,

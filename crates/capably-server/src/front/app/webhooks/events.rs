@@ -7,19 +7,21 @@ use std::{
     time::Duration,
 };
 
-use capably_protocol::{ErrorInfo, Millis, Str};
+use capably_protocol::{ErrorCode, ErrorInfo, Millis, Str};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::super::{
-    AppHandle,
-    fetch::{LAST, PAGE, PAGE_BYTES, failed},
-    log::Log,
-};
 use super::StoredWebhooks;
 use crate::{
     engine::{self, Direction, Range},
-    front::webhooks::{Due, Reading, STORE, SharedChannels},
+    front::{
+        app::{
+            AppHandle,
+            fetch::{LAST, PAGE, PAGE_BYTES, failed},
+            log::Log,
+        },
+        webhooks::{Due, Reading, STORE, SharedChannels},
+    },
     hub::{ChannelEvent, Position},
 };
 
@@ -106,23 +108,28 @@ impl AppHandle {
     /// Reads the channels that are due. Returns whether some are to be read again soon.
     ///
     /// # Errors
-    /// Codes 50003 and 50000 for the engine.
+    /// Code 50003 when the engine cannot be reached.
     async fn read_due(&self, log: &Log, shared: &SharedChannels) -> Result<bool, ErrorInfo> {
         let due = shared.take_due();
         let names: Vec<Str> = due.iter().map(|due| due.name.clone()).collect();
-        let reads = stream::iter(due).map(|due| self.read_channel(log, shared, due));
+        let reads = stream::iter(due).map(async |due| {
+            let name = due.name.clone();
+            (name, self.read_channel(log, shared, due).await)
+        });
         let mut reads = pin!(reads.buffer_unordered(READS));
         let mut is_behind = false;
-        loop {
-            match reads.try_next().await {
-                Ok(Some(behind)) => is_behind |= behind,
-                Ok(None) => return Ok(is_behind),
-                Err(problem) => {
+        while let Some((name, read)) = reads.next().await {
+            match read {
+                Ok(behind) => is_behind |= behind,
+                Err(problem) if problem.code == ErrorCode::TIMEOUT_ERROR => {
                     shared.read_again(names);
                     return Err(problem);
                 }
+                // The other channels do not wait for this one.
+                Err(_) => shared.read_again([name]),
             }
         }
+        Ok(is_behind)
     }
 
     /// Reads a page of a channel. Returns whether the engine does not show an entry yet that another node has committed.
@@ -215,7 +222,7 @@ async fn read(app: Weak<AppHandle>, shared: Arc<SharedChannels>) {
             if let Err(problem) = app.webhooks.store_positions().await {
                 tracing::warn!(%problem, "where the webhooks stand was not stored");
             }
-            if stores % LOOK == 0 {
+            if stores.is_multiple_of(LOOK) {
                 // The reason is logged, and the next look is soon enough.
                 let _ = app.look_for_entries(log, &shared).await;
             }
