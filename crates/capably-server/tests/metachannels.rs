@@ -186,6 +186,60 @@ async fn a_client_at_one_node_receives_the_events_of_the_others() {
     second.shutdown().await;
 }
 
+/// The events of connections until this one has an event with this name.
+async fn events_until(observer: &mut Client, name: &str, id: &str) -> Vec<(String, String)> {
+    let last = (name.to_owned(), id.to_owned());
+    let mut events = Vec::new();
+    while !events.contains(&last) {
+        let delivery = observer.message().await;
+        let (name, data) = event(&delivery);
+        events.push((name.to_owned(), data["connectionId"].as_str().unwrap().to_owned()));
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_connection_that_moves_to_another_node_is_opened_and_closed_once() {
+    let mesh = Mesh::new();
+    let ttl = Duration::from_millis(100);
+    let node = || Server::builder().engine(mesh.node()).connection_state_ttl(ttl).start();
+    let (first, second) = (node().await.unwrap(), node().await.unwrap());
+    for format in FORMATS {
+        let (meta, usual) = keys(&first).await;
+        let query = format!("key={usual}");
+        let mut observer = connect(&first, format, &format!("key={meta}")).await;
+        observer.attach(CONNECTIONS).await;
+        // The other node learns of the subscriber a moment later.
+        let opened = async {
+            loop {
+                tokio::select! {
+                    _ = observer.message() => return,
+                    _ = connect(&second, format, &query) => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, opened).await.unwrap();
+
+        let connected = async |server, query: &str| {
+            let mut client = Client::open(server, format, query).await;
+            let ServerFrame::Connected(connected) = client.next().await else { panic!() };
+            let key = connected.details.unwrap().connection_key.unwrap().to_string();
+            (client, connected.connection_id.unwrap().to_string(), key)
+        };
+        let (_old, moved, key) = connected(&first, &query).await;
+        let (mut client, same, _) = connected(&second, &format!("{query}&resume={key}")).await;
+        assert_eq!(moved, same);
+        // The first node forgets what it has of the connection before it forgets this one, which ends later.
+        let (other, gone, _) = connected(&first, &query).await;
+        drop(other);
+        let mut events = events_until(&mut observer, "connection.closed", &gone).await;
+        client.send(&ClientFrame::Close).await;
+        events.extend(events_until(&mut observer, "connection.closed", &moved).await);
+        let of_moved = events.iter().filter(|(_, id)| *id == moved).map(|(name, _)| &**name);
+        assert_eq!(of_moved.collect::<Vec<_>>(), ["connection.opened", "connection.closed"]);
+    }
+}
+
 #[tokio::test]
 async fn webhooks_do_not_report_metachannels() {
     let server = server().await;
