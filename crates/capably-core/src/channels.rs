@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use capably_protocol::{ClientFrame, Str};
 
-use crate::{ChannelId, channel::Channel, context::Cx, errors};
+use crate::{ChannelId, channel::Channel, context::Cx, errors, presence::AttachmentId};
 
 /// Every channel that the application has opened and not released.
 #[derive(Debug, Default)]
@@ -30,18 +30,27 @@ impl Channels {
         channel.give_up(cx);
     }
 
-    /// Sends DETACH for attachments that ended without a connection, or whose DETACHED was lost with it. ATTACH follows
-    /// where a channel of that name is to be attached (RTN19b).
+    /// Sends DETACH again for detaches under way. Also sends it for attachments that ended without a connection, or whose
+    /// DETACHED was lost with it. ATTACH follows where a channel of that name is to be attached (RTN19b).
     ///
     /// They come after the frames that are sent again. Such a frame may enter a member of the old attachment: the service
     /// refuses it, or the DETACH makes the member leave.
-    pub(crate) fn send_owed_detaches(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn send_detaches(&mut self, cx: &mut Cx<'_>) {
+        for channel in self.by_id.values() {
+            channel.detach_again(cx);
+        }
         for name in cx.detaches.send_owed(cx.now.instant) {
             cx.send(ClientFrame::Detach { channel: name.clone() });
             if let Some(channel) = self.named(&name) {
                 channel.attach_after_detach(cx);
             }
         }
+    }
+
+    /// Whether this is the attachment of a channel that is open, and not an earlier one.
+    pub(crate) fn is_present(&self, attachment: AttachmentId) -> bool {
+        let channel = self.get(attachment.channel);
+        channel.is_some_and(|channel| channel.attachment() == attachment)
     }
 
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {

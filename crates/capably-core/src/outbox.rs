@@ -264,6 +264,14 @@ impl Outbox {
         settled
     }
 
+    /// The attachments of the presence messages that were sent and are not acknowledged, with the names of their channels.
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = (&Str, AttachmentId)> {
+        self.sent.iter().filter_map(|entry| match &entry.frame {
+            ClientFrame::Presence(publish) => Some((&publish.channel, entry.attachment?)),
+            _ => None,
+        })
+    }
+
     /// The members of an attachment of which the application has sent a message that is not acknowledged. `own` is the client
     /// id of a message that has none.
     pub(crate) fn members_under_way(

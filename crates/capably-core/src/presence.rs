@@ -308,7 +308,7 @@ impl Presence {
 /// An attachment of a channel, from one detach to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttachmentId {
-    channel: ChannelId,
+    pub(crate) channel: ChannelId,
     detached: u32,
 }
 

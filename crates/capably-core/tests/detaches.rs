@@ -132,6 +132,48 @@ fn a_member_that_is_sent_again_leaves_with_the_attachment_that_it_was_sent_for()
     assert_eq!(bench.did().done, [(OpId(1), Err(91001))]);
 }
 
+// Spec: RTN19a, RTN19b
+#[test]
+fn a_detach_under_way_is_sent_again_behind_the_members_that_entered_before_it() {
+    let mut bench = entering();
+    bench.client.detach(FIRST, OpId(2), bench.now);
+    bench.client.attach(FIRST, OpId(3), bench.now);
+    bench.did();
+    // In the other order, DETACHED could arrive while ENTER is under way. Sent a third time, it would be behind ATTACH.
+    assert_eq!(resumed(&mut bench), ["enter ada", "detach"]);
+    bench.say(detached());
+    assert_eq!(names(&bench.did().sent), ["attach"]);
+}
+
+// Spec: RTN19a, RTP5a
+#[test]
+fn a_member_that_is_sent_again_after_its_attachment_has_ended_does_not_enter_the_next_one() {
+    for is_released in [false, true] {
+        let mut bench = entering();
+        if is_released {
+            bench.client.release_channel(FIRST, bench.now);
+            bench.say(detached());
+            open_again(&mut bench);
+        } else {
+            bench.client.detach(FIRST, OpId(2), bench.now);
+            bench.say(detached());
+            bench.client.attach(FIRST, OpId(3), bench.now);
+        }
+        bench.did();
+        bench.lose(80003);
+        bench.did();
+        bench.accept(connected("another"));
+        let sent = bench.did().sent;
+        assert_eq!(names(&sent), ["enter ada", "detach", "attach"], "released: {is_released}");
+        bench.say(ServerFrame::Nack(Nack { msg_serial: 0, count: 1, error: error(91001, 400) }));
+        bench.say(detached());
+        bench.say(attached("ch"));
+        let channel = if is_released { SECOND } else { FIRST };
+        assert_eq!(state(&bench, channel), ChannelState::Attached);
+        assert_eq!(bench.did().sent, [], "nobody enters again");
+    }
+}
+
 // Spec: RTL11a, RTP5a
 #[test]
 fn an_acknowledgement_for_an_earlier_attachment_makes_no_member_of_this_one() {

@@ -42,6 +42,9 @@ macro_rules! stories {
 
 stories! {
     a_close_while_the_channel_is_suspended,
+    a_detach_behind_an_enter_after_a_resume,
+    a_detach_behind_an_enter_that_is_lost,
+    a_detach_behind_an_enter_when_the_server_crashes_twice,
     a_detach_of_a_released_channel_that_is_lost,
     a_detach_without_a_connection,
     a_late_acknowledgement_of_an_earlier_attachment,

@@ -6,8 +6,8 @@ use super::{Channel, State};
 use crate::{context::Cx, errors};
 
 impl Channel {
-    /// The connection is established: a channel that should be attached sends ATTACH (RTL3d), and a detach
-    /// under way is sent again (RTN19b).
+    /// The connection is established: a channel that should be attached sends ATTACH (RTL3d). A detach under way is sent
+    /// again later, by [`detach_again`](Self::detach_again).
     pub(crate) fn connected(&mut self, cx: &mut Cx<'_>) {
         if let Some(reason) = &cx.connection.error_reason {
             self.not_continued(reason);
@@ -15,11 +15,15 @@ impl Channel {
         match self.state {
             State::Attaching { .. } => self.send_attach(cx),
             State::Attached | State::Suspended => self.begin_attach(None, cx),
-            State::Detaching { .. } => {
-                self.await_detached(cx);
-                self.send_detach(cx);
-            }
+            State::Detaching { .. } => self.await_detached(cx),
             State::Initialized | State::Detached | State::Failed => {}
+        }
+    }
+
+    /// The frames without an acknowledgement were sent again. A DETACH under way follows (RTN19b).
+    pub(crate) fn detach_again(&self, cx: &mut Cx<'_>) {
+        if matches!(self.state, State::Detaching { .. }) {
+            self.send_detach(cx);
         }
     }
 

@@ -20,6 +20,11 @@ impl Channel {
         self.presence.is_synced()
     }
 
+    /// The present attachment.
+    pub(crate) fn attachment(&self) -> AttachmentId {
+        self.presence.attachment()
+    }
+
     /// Sends an ENTER, UPDATE or LEAVE, or queues it, as the states of channel and connection allow (RTP16).
     pub(crate) fn send_presence(
         &mut self,

@@ -82,12 +82,13 @@ impl Client {
             Effect::Output(output) => self.shared.outputs.push_back(output),
             Effect::Connected => {
                 self.shared.detaches.connected();
+                self.owe_detaches();
                 self.each_channel(now, Channel::connected);
             }
             Effect::Resend { resumed } => {
                 let cx = &mut self.shared.cx(now);
                 self.outbox.resend(resumed, cx);
-                self.channels.send_owed_detaches(cx);
+                self.channels.send_detaches(cx);
                 self.pings.flush(cx);
             }
             Effect::Disconnected => {
@@ -113,6 +114,16 @@ impl Client {
             Effect::Reinitialized => self.each_channel(now, Channel::reinitialize),
             Effect::FailPublishes(error) => self.fail_publishes(&error, now),
             Effect::FailPings(error) => self.pings.fail_all(&error, &mut self.shared.cx(now)),
+        }
+    }
+
+    /// Frames that are sent again can enter members of an attachment that has ended since. A DETACH is to follow them: without
+    /// it they would enter the members of the next attachment.
+    fn owe_detaches(&mut self) {
+        for (name, attachment) in self.outbox.attachments() {
+            if !self.channels.is_present(attachment) {
+                self.shared.detaches.owe(name.clone());
+            }
         }
     }
 
