@@ -255,6 +255,27 @@ fn frames_of_a_released_channel_are_not_for_the_next_one() {
     assert_eq!(texts.collect::<Vec<_>>(), ["late"]);
 }
 
+// Spec: RTS4a, RTL13b
+#[test]
+fn a_refused_attach_of_a_released_channel_is_no_answer_to_the_detach_behind_it() {
+    let mut bench = Bench::connected(with_key());
+    bench.client.open_channel(FIRST, "ch".into(), ChannelOptions::default());
+    bench.client.attach(FIRST, OpId(1), bench.now);
+    bench.client.release_channel(FIRST, bench.now);
+    open_again(&mut bench);
+    assert_eq!(names(&bench.did().sent), ["attach", "detach", "attach"]);
+    bench.say(ServerFrame::Detached { channel: "ch".into(), error: error(50003, 503) });
+    bench.say(message("early"));
+    assert_eq!(state(&bench, SECOND), ChannelState::Attaching);
+    bench.say(detached());
+    bench.say(attached("ch"));
+    assert_eq!(state(&bench, SECOND), ChannelState::Attached);
+    let did = bench.did();
+    assert_eq!(did.sent, [], "one ATTACH is enough");
+    let is_message = |event: &Event| matches!(event, Event::Messages(..));
+    assert_eq!(did.told.iter().filter(|event| is_message(event)).count(), 0);
+}
+
 // Spec: RTL5f, RTS4a
 #[test]
 fn a_detach_that_is_never_answered_holds_the_next_channel_up_for_a_limited_time() {

@@ -65,6 +65,7 @@ stories! {
     a_rewind_after_a_release,
     a_rewind_over_an_earlier_attachment,
     an_attach_behind_a_detach_that_the_engine_has_not,
+    an_attach_of_a_released_channel_that_is_refused,
     an_attach_that_waits_for_longer_than_its_client,
     an_enter_before_a_detach_that_is_not_confirmed,
     an_enter_that_is_committed_after_a_recovery,

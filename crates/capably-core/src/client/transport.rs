@@ -104,11 +104,17 @@ impl Client {
                     channel.handle_attached(*attached, outbox, cx);
                 }
             }
-            ServerFrame::Detached { channel: name, error } => {
+            // The answer to a DETACH has no error. The service has refused an ATTACH, or has ended the attachment itself.
+            ServerFrame::Detached { channel: name, error: error @ Some(_) } => {
+                if let Some(channel) = channels.addressed(&name, cx) {
+                    channel.handle_detached(error, cx);
+                }
+            }
+            ServerFrame::Detached { channel: name, error: None } => {
                 if !cx.detaches.take_answer(&name)
                     && let Some(channel) = channels.named(&name)
                 {
-                    channel.handle_detached(error, cx);
+                    channel.handle_detached(None, cx);
                 }
             }
             ServerFrame::Error(error) => match error.channel {
