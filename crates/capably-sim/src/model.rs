@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use capably_protocol::Str;
+use capably_protocol::{Millis, Str};
 use capably_server::sim::Committed;
 
 use crate::user::without_padding;
@@ -19,13 +19,46 @@ pub(crate) struct Message {
     is_hidden: bool,
 }
 
+/// A publish that has ended.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) channel: usize,
+    pub(crate) texts: Vec<String>,
+    /// The most copies that may be committed.
+    pub(crate) most: usize,
+    /// Whether its messages have ids.
+    pub(crate) has_ids: bool,
+    pub(crate) is_acknowledged: bool,
+}
+
+/// How often a message was committed.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    pub(crate) count: usize,
+    /// The time at which the engine has stored the last one.
+    stored_at: Option<Millis>,
+    /// The shortest time between two, in ms of the server's clock. None without an engine, and with fewer than two.
+    pub(crate) apart: Option<Millis>,
+}
+
+impl Copies {
+    fn add(&mut self, stored_at: Option<Millis>) {
+        self.count += 1;
+        let before = std::mem::replace(&mut self.stored_at, stored_at);
+        if let (Some(before), Some(stored_at)) = (before, stored_at) {
+            let apart = stored_at - before;
+            self.apart = Some(self.apart.map_or(apart, |least| least.min(apart)));
+        }
+    }
+}
+
 /// The messages of a channel, in their order, of all lives of the server.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     messages: Vec<Message>,
     by_serial: HashMap<Str, usize>,
-    /// How often each text was committed.
-    pub(crate) copies: BTreeMap<String, usize>,
+    /// By the text.
+    pub(crate) copies: BTreeMap<String, Copies>,
     /// The entries of the present life that were added.
     taken: usize,
 }
@@ -33,11 +66,13 @@ pub(crate) struct Truth {
 impl Truth {
     /// Adds the entries that the service has committed since the last call.
     pub(crate) fn update(&mut self, committed: &[Committed]) {
-        for Committed { serial, connection, texts, is_hidden } in &committed[self.taken..] {
+        for Committed { serial, connection, texts, stored_at, is_hidden } in
+            &committed[self.taken..]
+        {
             for (index, text) in texts.iter().enumerate() {
                 let text = without_padding(text);
                 self.by_serial.insert(format!("{serial}:{index:03}").into(), self.messages.len());
-                *self.copies.entry(text.to_owned()).or_default() += 1;
+                self.copies.entry(text.to_owned()).or_default().add(*stored_at);
                 self.messages.push(Message {
                     entry: serial.clone(),
                     text: text.to_owned(),

@@ -15,13 +15,14 @@ use capably_core::{
     MembersQuery, Now, OpId, TransportId,
 };
 use capably_protocol::{
-    ChannelMode, ClientFrame, Data, Message, PresenceAction, PresenceMessage, RecoveryKey, Str,
+    ChannelMode, ClientFrame, Data, Message, Millis, PresenceAction, PresenceMessage, RecoveryKey,
+    Str,
 };
 use capably_server::sim::Service;
 
 pub(crate) use self::objects::{Added, COUNTER};
 use crate::{
-    model::{Listener, Own},
+    model::{Listener, Own, Published},
     script::{CHANNELS, Call, MEMBERS, USERS, UserId, UserSetup},
     world::{TTL, World},
 };
@@ -79,12 +80,12 @@ pub(crate) struct User {
     last_acknowledged: [Option<Acknowledged>; 2],
 }
 
-/// An acknowledged message: the number of its call, how often the engine had forgotten the ids of messages at that time,
-/// and its serial.
+/// An acknowledged message: the number of its call, how far the clock of the server had gone forward at that time, and its
+/// serial.
 #[derive(Debug)]
 struct Acknowledged {
     number: u64,
-    leaps: usize,
+    forward: Millis,
     serial: Str,
 }
 
@@ -119,8 +120,8 @@ pub(crate) enum Op {
         /// The number of the call, and of the user's connections at its time.
         number: u64,
         connections: usize,
-        /// How often the engine had forgotten the ids of messages.
-        leaps: usize,
+        /// How far the clock of the server had gone forward, in ms.
+        forward: Millis,
     },
     Presence {
         channel: usize,
@@ -382,7 +383,7 @@ impl World {
     /// A user publishes so many messages in one frame.
     fn publish(&mut self, user: UserId, channel: usize, count: usize) -> OpId {
         let (at, wall) = (self.now.steady, self.now.wall);
-        let (padding, leaps) = (self.setup.padding, self.leaps);
+        let (padding, forward) = (self.setup.padding, self.forward);
         let own = &mut self.users[user];
         let now = own.now(at, wall);
         let id = own.channel(channel);
@@ -394,7 +395,7 @@ impl World {
         });
         let messages: Vec<Message> = messages.collect();
         let (number, connections) = (own.next_op, own.connections.len());
-        let op = own.op(Op::Publish { channel, texts, number, connections, leaps });
+        let op = own.op(Op::Publish { channel, texts, number, connections, forward });
         own.with(|core| core.publish(id, messages.into(), Default::default(), op, now));
         op
     }
@@ -483,16 +484,28 @@ impl World {
         }
     }
 
+    /// A publish has ended, which was called when the user had so many connections.
+    fn publish_ends(
+        &mut self,
+        user: UserId,
+        channel: usize,
+        texts: Vec<String>,
+        connections: usize,
+        is_acknowledged: bool,
+    ) {
+        let own = &self.users[user];
+        let (has_ids, most) = (own.setup.ids, own.copies(connections, self.forgetful_lives()));
+        self.published.push(Published { channel, texts, most, has_ids, is_acknowledged });
+    }
+
     /// The process ends at once.
     pub(crate) fn kill(&mut self, user: UserId) {
-        let lives = self.forgetful_lives();
         let own = &mut self.users[user];
         own.core = None;
         for op in std::mem::take(&mut own.ops).into_values() {
             match op {
                 Op::Publish { channel, texts, connections, .. } => {
-                    let copies = self.users[user].copies(connections, lives);
-                    self.published.push((channel, texts, copies, false));
+                    self.publish_ends(user, channel, texts, connections, false);
                 }
                 Op::Objects { channel, amount, connections } => {
                     self.objects_end(user, channel, amount, connections, false);

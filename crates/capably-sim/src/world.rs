@@ -7,12 +7,12 @@ mod transports;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use capably_core::{AuthId, CheckId, TokenNeed};
-use capably_protocol::{ErrorInfo, Format, Str};
+use capably_protocol::{ErrorInfo, Format, Millis, Str};
 use capably_server::sim::{Limits, Moment, Service, Store};
 use fastrand::Rng;
 
 use crate::{
-    model::Truth,
+    model::{Published, Truth},
     net::Stream,
     script::{CHANNELS, Call, Script, ServerSetup, Step, UserId},
     user::{Added, User},
@@ -141,14 +141,14 @@ pub(crate) struct World {
     refusals: (usize, bool),
     /// Whether the engine has refused an entry in an earlier life or in this one.
     has_refused: bool,
-    /// How often the clock of the server went forward by more than the time for which an engine remembers ids.
-    pub(crate) leaps: usize,
+    /// How far the clock of the server has gone forward, in ms.
+    pub(crate) forward: Millis,
     links: BTreeMap<u64, Link>,
     next_link: u64,
     pub(crate) users: Vec<User>,
     pub(crate) truth: [Truth; 2],
-    /// The publishes that have ended: their channel and texts, the most copies, and whether they were acknowledged.
-    pub(crate) published: Vec<(usize, Vec<String>, usize, bool)>,
+    /// The publishes that have ended.
+    pub(crate) published: Vec<Published>,
     /// What users have added to the counters of the channels.
     pub(crate) added: [Vec<Added>; 2],
     /// The members that users have found at the end.
@@ -178,7 +178,7 @@ impl World {
             stalled_until: Duration::ZERO,
             refusals: (0, false),
             has_refused: false,
-            leaps: 0,
+            forward: 0,
             links: BTreeMap::new(),
             next_link: 1,
             users: users.map(|(index, setup)| User::new(index, setup)).collect(),
@@ -249,8 +249,14 @@ impl World {
     fn advance(&mut self, to: Duration) {
         let to = to.max(self.now.steady);
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        self.now.wall += millis(to) - millis(self.now.steady);
+        self.turn_clock(millis(to) - millis(self.now.steady));
         self.now.steady = to;
+    }
+
+    /// The clock of the server goes on by so many ms.
+    fn turn_clock(&mut self, by: Millis) {
+        self.now.wall += by;
+        self.forward += by.max(0);
     }
 
     /// A happening of a user whose machine sleeps waits until it wakes.
@@ -385,23 +391,22 @@ impl World {
         }
     }
 
-    /// How often the service may have forgotten the ids of messages, plus one. An engine remembers them for a time by its clock;
-    /// a server without one for as long as it lives, and as their entries are in its log.
+    /// How often the service may have forgotten the ids of messages, plus one. Without an engine, it remembers them for as long
+    /// as it lives, and as their entries are in its log. An engine remembers them for a time: see `check_published`.
     pub(crate) fn forgetful_lives(&self) -> usize {
-        if self.setup.engine {
-            1 + self.leaps
-        } else if self.setup.entries < LONG_LOG {
+        if self.setup.engine || self.setup.entries < LONG_LOG {
             usize::MAX
         } else {
             usize::try_from(self.lives).unwrap_or(usize::MAX)
         }
     }
 
-    /// Whether a publish may be stored before one of an earlier call, at whose time the clock had leapt so often. The server
+    /// Whether a publish may be stored before one of an earlier call, at whose time the clock had gone so far forward. The server
     /// has crashed, and the client sends both again. The engine knows the id of the later one only: it has refused the
     /// earlier one, or has forgotten its id since, by its clock. An engine promises no more.
-    pub(crate) fn may_swap(&self, leaps: usize) -> bool {
-        self.lives > 1 && (self.has_refused || (self.setup.engine && self.leaps > leaps))
+    pub(crate) fn may_swap(&self, forward: Millis) -> bool {
+        let may_have_forgotten = self.setup.engine && self.forward - forward > Store::REMEMBERED;
+        self.lives > 1 && (self.has_refused || may_have_forgotten)
     }
 
     fn start_server(&mut self) {

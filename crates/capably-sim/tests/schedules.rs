@@ -53,6 +53,7 @@ stories! {
     a_leave_before_a_rewind_that_brings_its_member_again,
     a_leave_under_way_when_the_connection_is_lost,
     a_member_whose_repeated_enter_is_refused,
+    a_publish_when_the_clock_has_gone_on_for_two_minutes,
     a_publish_when_the_engine_has_forgotten_its_id,
     a_recovered_channel_that_is_released,
     a_recovery_while_the_channel_attaches,

@@ -138,14 +138,12 @@ impl World {
     }
 
     pub(super) fn done(&mut self, user: UserId, op: OpId, result: Result<Outcome, ErrorInfo>) {
-        let lives = self.forgetful_lives();
         let own = &mut self.users[user];
         let Some(known) = own.ops.remove(&op) else {
             return self.fail(Failure::new("ended", format!("{}: {op:?} ends twice", USERS[user])));
         };
         match known {
-            Op::Publish { channel, texts, number, connections, leaps } => {
-                let copies = own.copies(connections, lives);
+            Op::Publish { channel, texts, number, connections, forward } => {
                 let is_ok = result.is_ok();
                 if let Ok(Outcome::Published(published)) = &result {
                     for (text, serial) in texts.iter().zip(&published.serials) {
@@ -159,16 +157,16 @@ impl World {
                         if let Some(last) = last
                             && last.number < number
                             && *serial < last.serial
-                            && !self.may_swap(last.leaps)
+                            && !self.may_swap(last.forward)
                         {
                             let what = format!("{text} is before a message of an earlier call");
                             return self.fail(Failure::new("order", what));
                         }
-                        let last = Acknowledged { number, leaps, serial: serial.clone() };
+                        let last = Acknowledged { number, forward, serial: serial.clone() };
                         self.users[user].last_acknowledged[channel] = Some(last);
                     }
                 }
-                self.published.push((channel, texts, copies, is_ok));
+                self.publish_ends(user, channel, texts, connections, is_ok);
             }
             Op::Presence { channel, id, member, data, number, era } => {
                 let later = own.ops.values().any(|op| {

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use capably_core::{ChannelState, ConnectionState};
 use capably_protocol::Str;
+use capably_server::sim::Store;
 
 use super::{Failure, World};
 use crate::{
+    model::Published,
     script::{CHANNELS, MEMBERS, USERS},
     user::{COUNTER, Channel, User},
 };
@@ -118,15 +120,18 @@ impl World {
     }
 
     fn check_published(&self) -> Result<(), Failure> {
-        for (channel, texts, most, is_ok) in &self.published {
+        for Published { channel, texts, most, has_ids, is_acknowledged } in &self.published {
             for text in texts {
-                let copies = self.truth[*channel].copies.get(text).copied().unwrap_or(0);
-                if copies > *most {
+                let copies = self.truth[*channel].copies.get(text);
+                let count = copies.map_or(0, |copies| copies.count);
+                // An engine stores a message with a known id only once it has forgotten the id.
+                let apart = copies.and_then(|copies| copies.apart).filter(|_| *has_ids);
+                if count > *most || apart.is_some_and(|apart| apart <= Store::REMEMBERED) {
                     let what =
-                        format!("{text} on {} was committed {copies} times", CHANNELS[*channel]);
+                        format!("{text} on {} was committed {count} times", CHANNELS[*channel]);
                     return Err(Failure::new("twice", what));
                 }
-                if *is_ok && copies == 0 {
+                if *is_acknowledged && count == 0 {
                     let what = format!("{text} on {} is acknowledged", CHANNELS[*channel]);
                     return Err(Failure::new("acknowledged", what));
                 }

@@ -8,9 +8,6 @@ use crate::{
     script::{Fault, ServerFault, UserId},
 };
 
-/// A jump of the clock after which an engine may have forgotten an id, in ms. It remembers ids for two minutes.
-const REMEMBERED: i64 = 90_000;
-
 impl World {
     pub(super) fn crash(&mut self, down: u64, stored: usize) {
         let now = self.now;
@@ -40,10 +37,7 @@ impl World {
                 self.stalled_until = self.now.steady + Duration::from_millis(time);
             }
             ServerFault::Refuse(count, stored) => self.refusals = (count, stored),
-            ServerFault::ClockJump(by) => {
-                self.now.wall += by;
-                self.leaps += usize::from(by >= REMEMBERED);
-            }
+            ServerFault::ClockJump(by) => self.turn_clock(by),
         }
     }
 

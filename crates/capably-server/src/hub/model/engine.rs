@@ -8,7 +8,7 @@ use capably_protocol::{Millis, Str};
 use crate::engine::{Append, Appended, Direction, Entry, Position, Range, Thread};
 
 /// How long an id is remembered, in ms. An engine promises no more.
-const REMEMBERED: Millis = 120_000;
+pub(super) const REMEMBERED: Millis = 120_000;
 
 /// The position before the first entry. Serials have a width for times of this century.
 const START: u64 = 1_726_585_978_590_000;

@@ -79,6 +79,8 @@ pub struct Committed {
     pub connection: Option<Str>,
     /// The payloads of its messages.
     pub texts: Vec<String>,
+    /// The time of the server's clock at which the engine has stored the entry, in ms since the epoch. None without an engine.
+    pub stored_at: Option<Millis>,
     /// Whether the engine has stored the entry, and the hub was told that it has not.
     pub is_hidden: bool,
 }
@@ -472,7 +474,7 @@ impl Service {
         let appended = self.engine.as_mut()?.append(append, now.wall);
         if !appended.repeated
             && let Some(committed) =
-                super::store::messages(&name, appended.position, time, &payload)
+                super::store::messages(&name, appended.position, time, now.wall, &payload)
         {
             self.committed.entry(name).or_default().push(committed);
         }
@@ -509,6 +511,7 @@ impl Service {
                     serial: entry.position().channel_serial(),
                     connection: entry.connection().cloned(),
                     texts: texts.filter_map(|it| it.data.as_str().map(str::to_owned)).collect(),
+                    stored_at: None,
                     is_hidden: false,
                 });
             }

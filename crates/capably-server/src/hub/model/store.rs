@@ -26,6 +26,11 @@ const PAGE: usize = 3;
 #[derive(Debug, Default)]
 pub struct Store(pub(super) ModelEngine);
 
+impl Store {
+    /// How long the engine remembers the id of a message, in ms of the server's clock.
+    pub const REMEMBERED: Millis = super::engine::REMEMBERED;
+}
+
 /// A read for the hub.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -146,6 +151,7 @@ pub(super) fn messages(
     name: &Str,
     position: Position,
     time: Millis,
+    stored_at: Millis,
     payload: &Bytes,
 ) -> Option<Committed> {
     let Body::Messages(frame) = Proposal::decode(name, time, payload).ok()?.body else {
@@ -156,6 +162,7 @@ pub(super) fn messages(
         serial: position.channel_serial(),
         connection: frame.connection,
         texts: texts.collect(),
+        stored_at: Some(stored_at),
         is_hidden: false,
     })
 }
