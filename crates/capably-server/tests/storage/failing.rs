@@ -249,6 +249,42 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
     server.shutdown().await;
 }
 
+/// Nothing else limits frames that are refused at once: they have no bytes on their way to the engine.
+#[tokio::test]
+async fn a_client_is_not_read_while_too_many_of_its_frames_wait_for_answers() {
+    const FRAMES: u64 = 10_000;
+    for format in [Format::Json, Format::MsgPack] {
+        let engine = Arc::new(Scripted::default());
+        let server = start(&engine).await;
+        let (mut publisher, _) = Client::connect(&server, format).await;
+        let (mut other, _) = Client::connect(&server, format).await;
+        let before = engine.appends();
+        engine.delay_commits(true);
+        let sending = tokio::spawn(async move {
+            publisher.publish("c", 0, vec![Message::new("m", "x")]).await;
+            for msg_serial in 1..FRAMES {
+                publisher.publish("c", msg_serial, vec![]).await;
+            }
+            publisher.send(&ClientFrame::Heartbeat { id: Some("after".into()) }).await;
+            publisher
+        });
+        engine.wait_for_appends(before + 1).await;
+        for _ in 0..1000 {
+            other.send(&ClientFrame::Heartbeat { id: Some("ping".into()) }).await;
+            assert!(matches!(other.next().await, ServerFrame::Heartbeat { .. }));
+        }
+        engine.delay_commits(false);
+        let mut publisher = sending.await.unwrap();
+        assert_eq!(publisher.ack().await.msg_serial, 0);
+        for msg_serial in 1..FRAMES {
+            let ServerFrame::Nack(nack) = publisher.next().await else { panic!("no NACK") };
+            assert_eq!((nack.msg_serial, nack.count), (msg_serial, 1));
+        }
+        assert!(matches!(publisher.next().await, ServerFrame::Heartbeat { .. }));
+        server.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_server_keeps_every_acknowledged_message() {
     let engine = Arc::new(Scripted::default());

@@ -14,7 +14,7 @@ use super::{AppHandle, log::Log};
 use crate::{
     engine::{self, Bucket, ChannelId, Direction, Kind, Range, Thread},
     hub::{
-        Excerpt, Members, Need, Place, Position, Records, Rewind, StoredMembers, StoredState,
+        App, Excerpt, Members, Need, Place, Position, Records, Rewind, StoredMembers, StoredState,
         TransportId, error,
     },
 };
@@ -56,7 +56,11 @@ impl AppHandle {
         let Some(app) = self.me.upgrade() else { return Err(error::not_stored()) };
         match need {
             Need::Settled => {
-                app.settled(transport).await;
+                app.wait_until(transport, App::is_settled).await;
+                Ok(())
+            }
+            Need::Answers => {
+                app.wait_until(transport, App::has_room).await;
                 Ok(())
             }
             Need::Channel(name) => app.load(name).await,
@@ -67,15 +71,19 @@ impl AppHandle {
         }
     }
 
-    /// Waits until all publishes of the connection have their result.
-    async fn settled(&self, transport: Option<TransportId>) {
+    /// Waits until results of the engine let a connection go on.
+    async fn wait_until(
+        &self,
+        transport: Option<TransportId>,
+        goes_on: fn(&mut App, TransportId) -> bool,
+    ) {
         let (Some(log), Some(transport)) = (&self.log, transport) else { return };
         loop {
             let progress = log.progress.notified();
             tokio::pin!(progress);
             // Before the check, so that no progress after it is missed.
             progress.as_mut().enable();
-            if self.with(|hub, _| hub.is_settled(transport)) {
+            if self.with(|hub, _| goes_on(hub, transport)) {
                 return;
             }
             progress.await;
@@ -302,7 +310,7 @@ impl AppHandle {
                     self.with(|hub, _| hub.set_start(transport, &name, position));
                 }
             }
-            Need::Channel(_) | Need::Settled => {}
+            Need::Channel(_) | Need::Settled | Need::Answers => {}
         }
         Ok(())
     }

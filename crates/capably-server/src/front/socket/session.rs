@@ -358,11 +358,11 @@ impl Session {
         let now = shared.now();
         let is_failure = matches!(fault, Some(Fault::Connection(_)));
         let (need, pressure) = app.with_pressure(|hub, outputs| {
-            let mut need = hub.receive(*transport, &mut self.frames, refused, now, outputs);
-            if is_failure && need.is_none() && !hub.is_settled(*transport) {
-                // What was published before is acknowledged before the connection fails.
-                need = Some(Need::Settled);
-            }
+            let need = hub.receive(*transport, &mut self.frames, refused, now, outputs);
+            let need = need.or_else(|| match &fault {
+                Some(_) => hub.need_of_fault(*transport, is_failure),
+                None => None,
+            });
             match if need.is_none() { fault.take() } else { None } {
                 Some(Fault::Frame(refusal)) => hub.refuse(*transport, refusal, now, outputs),
                 Some(Fault::Connection(error)) => hub.fail(*transport, error, now, outputs),

@@ -163,6 +163,21 @@ impl App {
         self.connections.on_transport(transport).is_none_or(|connection| connection.is_settled())
     }
 
+    /// Whether frames of the connection on this transport are received again after too many have waited for their answers.
+    pub(crate) fn has_room(&mut self, transport: TransportId) -> bool {
+        self.connections.on_transport(transport).is_none_or(|connection| connection.has_room())
+    }
+
+    /// The need before a client's frame that cannot be read is refused. With `fails`, the connection fails.
+    pub(crate) fn need_of_fault(&mut self, transport: TransportId, fails: bool) -> Option<Need> {
+        let connection = self.connections.on_transport(transport)?;
+        match fails {
+            // What was published before is acknowledged before the connection fails.
+            true => (!connection.is_settled()).then_some(Need::Settled),
+            false => connection.is_full().then_some(Need::Answers),
+        }
+    }
+
     /// The data that a request about a message needs from the engine, if any.
     pub(crate) fn need_of_message(&self, channel: &str, serial: &str) -> Option<Need> {
         self.channels.need_of_message(channel, serial)

@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Reached(Str, Position),
     /// The results of all publishes of the connection so far.
     Settled,
+    /// The results of many publishes of the connection: too many frames wait for their answers.
+    Answers,
 }
 
 impl Channels {

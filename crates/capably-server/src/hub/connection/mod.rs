@@ -32,6 +32,12 @@ use super::{
     pace::{ChannelPaces, Pace, USUAL_RATE},
 };
 
+/// The most frames of a client that wait for their answers. Beyond it, no frame is received until half of them are answered.
+///
+/// The limit on the bytes on their way to the engine does not hold for them: a frame that is refused at once, and one that the
+/// client repeats, only wait behind those that the engine has not decided on.
+const MAX_UNANSWERED: usize = 8192;
+
 /// The state of a connection, which a client can resume on another transport.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -243,6 +249,20 @@ impl Connection {
     /// Whether the client has the outcome of every frame.
     pub(crate) fn is_settled(&self) -> bool {
         self.unsettled.is_empty() && self.repeated.is_empty() && self.detaching.is_none()
+    }
+
+    fn unanswered(&self) -> usize {
+        self.unsettled.len() + self.repeated.len()
+    }
+
+    /// Whether so many frames wait for their answers that no other is received.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unanswered() >= MAX_UNANSWERED
+    }
+
+    /// Whether frames are received again after the connection was full.
+    pub(crate) fn has_room(&self) -> bool {
+        self.unanswered() <= MAX_UNANSWERED / 2
     }
 
     /// A DETACH waits for the departure of members.

@@ -358,13 +358,13 @@ impl Service {
         let Some(own) = self.links.get_mut(&link) else { return };
         own.inbox = frames;
         let is_failure = matches!(own.fault, Some(Fault::Connection(_)));
-        if is_failure && need.is_none() && !self.app.is_settled(transport) {
-            need = Some(Need::Settled);
+        if need.is_none() && own.fault.is_some() {
+            need = self.app.need_of_fault(transport, is_failure);
         }
         if let Some(need) = need {
             own.waiting_since.get_or_insert(now.steady);
             own.waiting = Some(match need {
-                Need::Settled => Waiting::Settled,
+                Need::Settled | Need::Answers => Waiting::Settled,
                 _ => Waiting::Work,
             });
             return self.want(link, need);

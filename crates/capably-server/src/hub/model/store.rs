@@ -46,7 +46,7 @@ impl Service {
     /// A client's frame, or the hub, needs data of the engine.
     pub(super) fn want(&mut self, link: u64, need: Need) {
         match need {
-            Need::Settled => {
+            Need::Settled | Need::Answers => {
                 if self.app.is_settled(TransportId(link)) {
                     self.resumable.push_back(link);
                 }

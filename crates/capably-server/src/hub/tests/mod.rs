@@ -35,6 +35,7 @@ mod rewinding;
 mod room;
 mod simulation;
 mod stats;
+mod unanswered;
 mod unapplied;
 mod views;
 

@@ -10,7 +10,7 @@ use crate::hub::{Need, NodeId};
 
 /// A member leaves while its client is disconnected. The client comes back and repeats its ENTER, as it has no answer.
 /// Returns its transport.
-fn repeated_enter(node: &mut Node) -> (TransportId, Connected) {
+pub(super) fn repeated_enter(node: &mut Node) -> (TransportId, Connected) {
     let (first, connected) = node.attached(None);
     node.enter(first);
     node.settle();

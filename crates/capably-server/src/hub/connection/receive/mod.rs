@@ -185,6 +185,16 @@ impl<'a> Receiver<'a> {
 
     /// The need of a frame, if it cannot be handled at once.
     fn need_of(&self, frame: &ClientFrame, turn: &Turn<'_>) -> Option<Need> {
+        let is_answered_in_order = matches!(
+            frame,
+            ClientFrame::Message(_)
+                | ClientFrame::Presence(_)
+                | ClientFrame::Annotation(_)
+                | ClientFrame::Object(_)
+        );
+        if is_answered_in_order && self.connection.is_full() {
+            return Some(Need::Answers);
+        }
         let Connection { attached, start, .. } = &*self.connection;
         let start = start.as_ref().map(|(name, _)| name);
         let settled = self.connection.is_settled();

@@ -330,12 +330,12 @@ impl World {
         session.inbox = frames;
         let Some(need) = need.flatten() else { return };
         session.waiting = Some(match &need {
-            Need::Settled => Waiting::Settled,
+            Need::Settled | Need::Answers => Waiting::Settled,
             Need::Reached(name, position) => Waiting::Reached(name.clone(), *position),
             _ => Waiting::Work,
         });
         match need {
-            Need::Settled => self.wake(id),
+            Need::Settled | Need::Answers => self.wake(id),
             Need::Reached(name, _) => {
                 let give_up = Event::Work(id, Work::GiveUp(transport, name));
                 self.schedule(self.now.steady + MAX_LAG, give_up);
