@@ -266,8 +266,14 @@ fn a_refused_attach_of_a_released_channel_is_no_answer_to_the_detach_behind_it()
     assert_eq!(names(&bench.did().sent), ["attach", "detach", "attach"]);
     bench.say(ServerFrame::Detached { channel: "ch".into(), error: error(50003, 503) });
     bench.say(message("early"));
-    assert_eq!(state(&bench, SECOND), ChannelState::Attaching);
     bench.say(detached());
+    assert_eq!(
+        state(&bench, SECOND),
+        ChannelState::Attaching,
+        "its own ATTACH is not answered yet"
+    );
+    let serial = bench.client.channel(SECOND).unwrap().channel_serial();
+    assert_eq!(serial, None, "the message was of the released channel");
     bench.say(attached("ch"));
     assert_eq!(state(&bench, SECOND), ChannelState::Attached);
     let did = bench.did();
