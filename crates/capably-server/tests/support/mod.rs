@@ -17,7 +17,7 @@ use capably_protocol::{
 };
 use capably_server::{
     Builder, Server,
-    engine::{Memory, Mesh},
+    engine::{Engine, Memory, Mesh},
 };
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -42,15 +42,39 @@ pub(crate) fn builder() -> Builder {
             // The directory must outlive the server. The system removes it with the other temporary files.
             builder.data(tempfile::tempdir().unwrap().keep())
         }
-        Ok("cluster") => builder.engine(jetstream()),
+        Ok("cluster") => builder.engine(Shared::new().node()),
         Ok(other) => panic!("CAPABLY_ENGINE is {other}"),
         Err(_) => builder,
     }
 }
 
-/// The engine of a cluster with one node, at the brokers of `CAPABLY_BROKERS`.
+/// What the nodes of a cluster share: the brokers of `CAPABLY_BROKERS` if `CAPABLY_ENGINE` is `cluster`, or else a mesh.
+pub(crate) enum Shared {
+    Mesh(Mesh),
+    /// The name by which the brokers tell this cluster from others.
+    Brokers(String),
+}
+
+impl Shared {
+    /// A cluster without nodes.
+    pub(crate) fn new() -> Self {
+        match std::env::var("CAPABLY_ENGINE").as_deref() {
+            Ok("cluster") => Self::Brokers(format!("test{:016x}", fastrand::u64(..))),
+            _ => Self::Mesh(Mesh::new()),
+        }
+    }
+
+    /// The engine of another node.
+    pub(crate) fn node(&self) -> Arc<dyn Engine> {
+        match self {
+            Self::Mesh(mesh) => mesh.node(),
+            Self::Brokers(name) => jetstream(name.clone()),
+        }
+    }
+}
+
 #[cfg(feature = "cluster")]
-fn jetstream() -> Arc<dyn capably_server::engine::Engine> {
+fn jetstream(name: String) -> Arc<dyn Engine> {
     use std::{sync::LazyLock, thread};
 
     use capably_server::engine::JetStream;
@@ -59,8 +83,6 @@ fn jetstream() -> Arc<dyn capably_server::engine::Engine> {
     // Its tasks live here: the clock of a test may be paused, and that of the brokers is not.
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
     let brokers = std::env::var("CAPABLY_BROKERS").expect("CAPABLY_BROKERS has their addresses");
-    // Each server is a cluster of its own.
-    let name = format!("test{:016x}", fastrand::u64(..));
     let open = move || {
         let brokers = brokers.split(',').map(str::to_owned);
         RUNTIME.block_on(JetStream::builder(brokers).prefix(name).open()).unwrap()
@@ -69,7 +91,7 @@ fn jetstream() -> Arc<dyn capably_server::engine::Engine> {
 }
 
 #[cfg(not(feature = "cluster"))]
-fn jetstream() -> Arc<dyn capably_server::engine::Engine> {
+fn jetstream(_: String) -> Arc<dyn Engine> {
     panic!("CAPABLY_ENGINE=cluster needs --features cluster")
 }
 

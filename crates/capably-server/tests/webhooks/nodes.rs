@@ -8,9 +8,9 @@ use std::{
     },
 };
 
-use capably_server::engine::{Bucket, Engine, Mesh, MeshNode};
+use capably_server::engine::{Bucket, Engine, Mesh};
 
-use super::{endpoint::Reaction, *};
+use super::{endpoint::Reaction, support::Shared, *};
 
 const KEY: &str = "app-id.key:secret";
 
@@ -58,14 +58,13 @@ impl Hook {
 }
 
 struct Node {
-    engine: Arc<MeshNode>,
     /// The key of its lease.
     lease: String,
     server: Server,
 }
 
 struct Nodes {
-    mesh: Mesh,
+    shared: Shared,
     nodes: Vec<Node>,
     rules: Vec<Rule>,
 }
@@ -73,7 +72,7 @@ struct Nodes {
 impl Nodes {
     async fn start(count: usize, rules: impl IntoIterator<Item = Rule>) -> Self {
         let rules = rules.into_iter().collect();
-        let mut nodes = Self { mesh: Mesh::new(), nodes: Vec::new(), rules };
+        let mut nodes = Self { shared: Shared::new(), nodes: Vec::new(), rules };
         for _ in 0..count {
             nodes.add().await;
         }
@@ -81,17 +80,12 @@ impl Nodes {
     }
 
     async fn add(&mut self) {
-        let engine = self.mesh.node();
-        let builder = Server::builder()
-            .key(KEY)
-            .webhook_retry_unit(Duration::from_millis(100))
-            .webhook_rules(self.rules.clone())
-            .engine(Arc::clone(&engine) as Arc<dyn Engine>);
-        let server = builder.start().await.unwrap();
+        let engine = self.shared.node();
+        let server = server(Arc::clone(&engine), &self.rules).await;
         let leases = engine.facts(Bucket::Nodes, "", None, 100).await.unwrap();
         let is_new = |key: &String| self.nodes.iter().all(|node| node.lease != *key);
         let lease = leases.into_iter().map(|fact| fact.key).find(is_new).unwrap();
-        self.nodes.push(Node { engine, lease, server });
+        self.nodes.push(Node { lease, server });
     }
 
     fn server(&self, index: usize) -> &Server {
@@ -126,12 +120,20 @@ impl Nodes {
 
     /// Ends a node as if its process had died, and its lease.
     async fn kill(&mut self, index: usize) {
-        let Node { engine, lease, server } = self.nodes.remove(index);
-        engine.kill();
+        let Node { lease, server } = self.nodes.remove(index);
         drop(server);
-        let engine = self.mesh.node();
+        let engine = self.shared.node();
         engine.set_facts(Bucket::Nodes, vec![(lease, None)]).await.unwrap();
     }
+}
+
+async fn server(engine: Arc<dyn Engine>, rules: &[Rule]) -> Server {
+    let builder = Server::builder()
+        .key(KEY)
+        .webhook_retry_unit(Duration::from_millis(100))
+        .webhook_rules(rules.to_vec())
+        .engine(engine);
+    builder.start().await.unwrap()
 }
 
 fn batches(hook: &Hook) -> Rule {
@@ -253,13 +255,20 @@ async fn a_rule_reports_what_is_published_after_it_at_any_node_and_nothing_befor
 #[tokio::test]
 async fn a_node_that_was_cut_off_misses_no_event() {
     let mut hook = Hook::new(true).await;
-    let nodes = Nodes::start(2, [batches(&hook)]).await;
-    nodes.publish(0..1).await;
+    let mesh = Mesh::new();
+    let (first, second) = (mesh.node(), mesh.node());
+    let rules = [batches(&hook)];
+    let _cut = server(Arc::clone(&first) as Arc<dyn Engine>, &rules).await;
+    let other = server(second, &rules).await;
+    let publish_all = async |number: u32| {
+        for channel in CHANNELS {
+            publish(&other, channel, [format!("{channel}-{number}")]).await;
+        }
+    };
+    publish_all(0).await;
     hook.accepted(CHANNELS.len()).await;
-    nodes.nodes[0].engine.cut(true);
-    for channel in CHANNELS {
-        publish(nodes.server(1), channel, [format!("{channel}-1")]).await;
-    }
-    nodes.nodes[0].engine.cut(false);
+    first.cut(true);
+    publish_all(1).await;
+    first.cut(false);
     assert_eq!(hook.accepted(2 * CHANNELS.len()).await, every_channel(0..2));
 }
