@@ -477,6 +477,11 @@ impl Shared {
         }
     }
 
+    /// Ends the delivery of events to endpoints.
+    pub(crate) fn end_webhooks(&self) {
+        self.apps.all().iter().for_each(|app| app.webhooks.end());
+    }
+
     async fn close_engine(&self) {
         let Some(engine) = &self.engine else { return };
         if let Some(cluster) = &self.cluster {
