@@ -152,7 +152,10 @@ in_both_formats!(
 
         let wrong = within(received.next()).await.unwrap().unwrap_err();
         assert_eq!(wrong.error.code().0, 40013);
-        assert!(wrong.error.message().contains("cipher+aes-256-cbc"), "{}", wrong.error);
+        // With another key, the padding is right once in 256 times. What is left then is no text.
+        let left = ["`json/utf-8`", "cipher+aes-256-cbc"];
+        let message = wrong.error.message();
+        assert!(left.iter().any(|left| message.contains(left)), "{message}");
         assert_eq!(within(received.next()).await.unwrap().unwrap().value, order(2));
         let wrong = within(events.next()).await.unwrap().unwrap_err();
         assert_eq!(wrong.error.code().0, 40013);
