@@ -161,6 +161,20 @@ async fn a_webhook_that_is_given_up_is_logged() {
     server.shutdown().await;
 }
 
+/// Connects clients to a node until the observer, which is at another node, gets an event of one. Returns its name. The node learns
+/// of the observer a moment after that has attached.
+async fn first_event(observer: &mut Client, node: &Server, format: Format, query: &str) -> String {
+    let first = async {
+        loop {
+            tokio::select! {
+                delivery = observer.message() => return event(&delivery).0.to_owned(),
+                _ = connect(node, format, query) => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, first).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_client_at_one_node_receives_the_events_of_the_others() {
     let mesh = Mesh::new();
@@ -171,16 +185,7 @@ async fn a_client_at_one_node_receives_the_events_of_the_others() {
         let query = format!("key={usual}");
         let mut observer = connect(&first, format, &format!("key={meta}")).await;
         observer.attach(CONNECTIONS).await;
-        // The other node learns of the subscriber a moment later.
-        let opened = async {
-            loop {
-                tokio::select! {
-                    delivery = observer.message() => return event(&delivery).0.to_owned(),
-                    _ = connect(&second, format, &query) => {}
-                }
-            }
-        };
-        assert_eq!(tokio::time::timeout(PATIENCE, opened).await.unwrap(), "connection.opened");
+        assert_eq!(first_event(&mut observer, &second, format, &query).await, "connection.opened");
     }
     first.shutdown().await;
     second.shutdown().await;
@@ -209,16 +214,7 @@ async fn a_connection_that_moves_to_another_node_is_opened_and_closed_once() {
         let query = format!("key={usual}");
         let mut observer = connect(&first, format, &format!("key={meta}")).await;
         observer.attach(CONNECTIONS).await;
-        // The other node learns of the subscriber a moment later.
-        let opened = async {
-            loop {
-                tokio::select! {
-                    _ = observer.message() => return,
-                    _ = connect(&second, format, &query) => {}
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, opened).await.unwrap();
+        first_event(&mut observer, &second, format, &query).await;
 
         let connected = async |server, query: &str| {
             let mut client = Client::open(server, format, query).await;
