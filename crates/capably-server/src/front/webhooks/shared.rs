@@ -41,7 +41,7 @@ pub(in crate::front) struct Progress {
     pub(in crate::front) rules: BTreeMap<String, u64>,
 }
 
-/// What is known of the events of a channel, for the node that is to deliver them.
+/// A channel that its node is to read now, and what the node knows of it.
 #[derive(Clone, Debug)]
 pub(in crate::front) struct Due {
     pub(in crate::front) name: Str,
@@ -58,8 +58,9 @@ pub(in crate::front) struct Due {
 pub(in crate::front) struct Reading {
     /// All entries up to this position were given to the rules.
     pub(in crate::front) read: Position,
+    /// By the ids of rules, the positions up to which another node had delivered their events.
     begun: BTreeMap<String, u64>,
-    /// What is stored.
+    /// The progress of the channel that the engine has from this node.
     stored: Option<Progress>,
 }
 
@@ -426,6 +427,98 @@ mod tests {
         let elsewhere =
             names.iter().filter(|name| node_of(&all, "b", name) != Some(owner(&all, name)));
         assert!(elsewhere.count() > 2000, "apps with the same channels differ");
+    }
+
+    async fn shared() -> SharedChannels {
+        let engine = crate::engine::Mesh::new().node();
+        let cluster = Cluster::join(engine, None).await.unwrap();
+        SharedChannels::new(Arc::new(cluster), "app".into())
+    }
+
+    fn news(position: u64) -> News {
+        News { position, time: 1 }
+    }
+
+    /// Reads a channel that is due up to a position.
+    fn read(shared: &SharedChannels, position: u64) -> bool {
+        let due = shared.take_due();
+        let mut is_pushed = false;
+        for Due { name, reading, .. } in &due {
+            let reading = reading.clone();
+            let reading = reading.unwrap_or_else(|| Reading::new(Position(0), BTreeMap::new()));
+            shared.advance(name, &reading, Position(position), || is_pushed = true);
+        }
+        is_pushed
+    }
+
+    /// The progress of a rule that has delivered everything up to a position.
+    fn delivered(position: u64) -> impl Fn(&Str, &Reading) -> Progress {
+        move |_, reading| Progress {
+            read: reading.read.0,
+            rules: BTreeMap::from([("rule".to_owned(), position)]),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_is_idle_when_all_is_delivered_and_stored_and_no_entry_has_come_for_long() {
+        let shared = shared().await;
+        assert!(shared.has_news("a", news(5)), "its name is to be stored");
+        assert!(!shared.has_news("a", news(5)), "once");
+        assert!(read(&shared, 5));
+        let long = KEPT + Duration::from_secs(1);
+        tokio::time::advance(long).await;
+        let changed = |delivered: &dyn Fn(&Str, &Reading) -> Progress| shared.changed(delivered);
+        let (stored, idle) = changed(&delivered(3));
+        assert_eq!((stored.len(), idle.len()), (1, 0), "nothing is stored yet");
+        shared.stored(stored);
+        assert_eq!(changed(&delivered(3)), (Vec::new(), Vec::new()), "two entries wait");
+        let (stored, _) = changed(&delivered(5));
+        shared.stored(stored);
+        assert_eq!(changed(&delivered(5)), (Vec::new(), vec!["a".into()]));
+        shared.has_news("a", news(6));
+        assert!(read(&shared, 6));
+        let (stored, idle) = changed(&delivered(6));
+        assert_eq!((stored.len(), idle.len()), (1, 0));
+        shared.stored(stored);
+        assert_eq!(changed(&delivered(6)), (Vec::new(), Vec::new()), "an entry has just come");
+        tokio::time::advance(long).await;
+        assert_eq!(changed(&delivered(6)).1, ["a"]);
+        shared.unhooked("a");
+        assert_eq!(shared.own(), []);
+        assert!(shared.has_news("a", news(7)), "its name is to be stored again");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_for_another_node_is_not_delivered_here() {
+        let shared = shared().await;
+        shared.has_news("a", news(5));
+        let [Due { name, .. }] = &shared.take_due()[..] else { panic!("one channel is due") };
+        let reading = Reading::new(Position(0), BTreeMap::new());
+        shared.advance(name, &reading, Position(5), || {});
+        // Another node has the channel from here on.
+        let own = shared.cluster.node;
+        let other = (1..)
+            .map(NodeId)
+            .find(|id| node_of(&BTreeSet::from([own, *id]), "app", "a") == Some(*id));
+        let both = BTreeSet::from([own, other.unwrap()]);
+        assert_eq!(shared.set_nodes(both, delivered(4)), HashSet::from(["a".into()]));
+        let reading = Reading::new(Position(5), BTreeMap::new());
+        shared.advance(name, &reading, Position(9), || panic!("it is not this node's"));
+        assert!(!shared.has_news("a", news(9)) && shared.take_due().is_empty());
+        let (left, _) = shared.changed(delivered(9));
+        assert_eq!(left, [("a".into(), delivered(4)(name, &reading))], "what it had delivered");
+        assert!(shared.has_left());
+        shared.stored(left);
+        assert!(!shared.has_left());
+    }
+
+    #[test]
+    fn a_node_goes_on_after_what_each_rule_has_delivered() {
+        let rules = BTreeMap::from([("a".to_owned(), 5), ("gone".to_owned(), 1)]);
+        let progress = Progress { read: 7, rules };
+        let reading = Reading::after(progress, vec!["a".into(), "new".into()]);
+        assert_eq!(reading.read, Position(5));
+        assert_eq!(["a", "new", "later"].map(|id| reading.begun_after(id)), [5, 7, 0]);
     }
 
     #[test]
