@@ -249,7 +249,8 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
     server.shutdown().await;
 }
 
-/// Nothing else limits frames that are refused at once: they have no bytes on their way to the engine.
+/// The server refuses these frames at once, so they have no bytes on their way to the engine, and its limit on such bytes does not
+/// hold for them.
 #[tokio::test]
 async fn a_client_is_not_read_while_too_many_of_its_frames_wait_for_answers() {
     const FRAMES: u64 = 10_000;

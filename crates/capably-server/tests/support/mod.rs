@@ -48,7 +48,7 @@ pub(crate) fn builder() -> Builder {
     }
 }
 
-/// What the nodes of a cluster share: the brokers of `CAPABLY_BROKERS` if `CAPABLY_ENGINE` is `cluster`, or else a mesh.
+/// The storage of the nodes of a cluster: the brokers of `CAPABLY_BROKERS` if `CAPABLY_ENGINE` is `cluster`, or else a mesh.
 pub(crate) enum Shared {
     Mesh(Mesh),
     /// The name by which the brokers tell this cluster from others.

@@ -284,7 +284,7 @@ fn progress(rules: &[Arc<RunningRule>], name: &Str, reading: &Reading) -> Progre
         let id = rule.state.id();
         let oldest = rule.state.queue().oldest_of(name);
         let delivered = oldest.map_or(read, |oldest| oldest.0.saturating_sub(1));
-        // What the rule had delivered before is being read again, as another rule had not.
+        // This node reads events again that this rule had delivered already, if another rule had not.
         (id.to_owned(), delivered.max(reading.begun_after(id)))
     };
     let covering = rules.iter().filter(|rule| rule.state.covers(name));

@@ -172,7 +172,7 @@ impl App {
     pub(crate) fn need_of_fault(&mut self, transport: TransportId, fails: bool) -> Option<Need> {
         let connection = self.connections.on_transport(transport)?;
         match fails {
-            // What was published before is acknowledged before the connection fails.
+            // The connection fails when the client has the answers to all that it has published.
             true => (!connection.is_settled()).then_some(Need::Settled),
             false => connection.is_full().then_some(Need::Answers),
         }
