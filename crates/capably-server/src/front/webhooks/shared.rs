@@ -480,7 +480,8 @@ mod tests {
         let (stored, idle) = changed(&delivered(6));
         assert_eq!((stored.len(), idle.len()), (1, 0));
         shared.stored(stored);
-        assert_eq!(changed(&delivered(6)), (Vec::new(), Vec::new()), "an entry has just come");
+        tokio::time::advance(KEPT - Duration::from_secs(1)).await;
+        assert_eq!(changed(&delivered(6)), (Vec::new(), Vec::new()), "an entry has come");
         tokio::time::advance(long).await;
         assert_eq!(changed(&delivered(6)).1, ["a"]);
         shared.unhooked("a");
