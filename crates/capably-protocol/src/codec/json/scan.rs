@@ -27,10 +27,13 @@ pub(super) fn plain_length(text: &[u8]) -> usize {
 #[inline(never)]
 fn long_plain_length(text: &[u8], mut at: usize) -> usize {
     // Whether a chunk has such a byte takes a few instructions for each 16 bytes; where it is takes more for each word.
-    // With an array for the answers, the compiler gives all of them at once.
+    // With an array for the answers, the compiler gives all of them at once. A loop fills it: what `map` of an array calls
+    // for each byte is not inlined without link-time optimisation.
     let is_plain = |chunk: &[u8; CHUNK]| {
-        let specials = chunk
-            .map(|byte| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\'));
+        let mut specials = [0; CHUNK];
+        for (special, &byte) in specials.iter_mut().zip(chunk) {
+            *special = u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+        }
         specials.iter().fold(0, |any, special| any | special) == 0
     };
     let (chunks, _) = text[at..].as_chunks::<CHUNK>();
