@@ -54,7 +54,7 @@
 
 use capably_protocol::{Annotation, AnnotationAction};
 
-use super::{Channel, driver::Command};
+use super::{Channel, driver::Command, queue::Weigh};
 use crate::{
     Result,
     http::BoxFuture,
@@ -133,7 +133,7 @@ fn send(
     Box::pin(async move {
         let annotation = Box::new(prepare(&rest, &message, annotation, action)?);
         handle.check_may_wait()?;
-        let permits = handle.shared.window.reserve(annotation.size()).await?;
+        let permits = handle.shared.window.reserve(annotation.weight()).await?;
         let channel = shared.id;
         let annotate = |reply| Command::Annotate { channel, annotation, permits, reply };
         handle.ask(annotate).await.map(drop)

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use capably_protocol::{Annotation, ErrorCode, Message, PresenceMessage};
+use capably_protocol::{Annotation, ErrorCode, Message, ObjectMessage, PresenceMessage};
 
 use super::{ChannelStateChange, ConnectionStateChange};
 use crate::{Error, outbox::RefusedPublish};
@@ -280,7 +280,7 @@ const DEFAULT_BYTES: usize = 16 * 1024 * 1024;
 /// small capacity would spend most of its time on requests.
 const MIN_REPLAY: usize = 256;
 
-/// The weight of an item in a queue, in bytes.
+/// The memory that an item takes, in bytes, approximately.
 pub(crate) trait Weigh {
     fn weight(&self) -> usize;
 }
@@ -298,6 +298,12 @@ impl Weigh for PresenceMessage {
 }
 
 impl Weigh for Annotation {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.size()
+    }
+}
+
+impl Weigh for ObjectMessage {
     fn weight(&self) -> usize {
         size_of::<Self>() + self.size()
     }

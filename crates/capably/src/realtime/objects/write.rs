@@ -14,7 +14,7 @@ use crate::{
     auth::service_time,
     http::BoxFuture,
     random,
-    realtime::{Channel, driver::Command},
+    realtime::{Channel, driver::Command, queue::Weigh},
 };
 
 /// A change of an object, before it is published.
@@ -158,7 +158,7 @@ async fn publish(channel: &Channel, changes: &[ObjectWrite]) -> Result<()> {
         return Ok(());
     }
     channel.handle.check_may_wait()?;
-    let size = messages.iter().map(ObjectMessage::size).sum();
+    let size = messages.iter().map(Weigh::weight).sum();
     let permits = channel.handle.shared.window.reserve(size).await?;
     let (id, messages) = (channel.shared.id, Arc::from(messages));
     let publish = |reply| Command::PublishObjects { channel: id, messages, permits, reply };

@@ -22,6 +22,7 @@ use crate::{
         Channel,
         channel::ChannelShared,
         driver::{Command, DriverHandle, PublishCommand, Reply, gone},
+        queue::Weigh,
     },
 };
 
@@ -118,7 +119,7 @@ impl MessagePublish {
     }
 
     /// Submits the messages to the client, and returns a receipt to await later. Waits only while more than
-    /// 64 MiB are unacknowledged. With an [`outbox`](crate::ClientOptions::outbox), it returns once the messages are
+    /// 64 MiB of memory are in use by unacknowledged publishes. With an [`outbox`](crate::ClientOptions::outbox), it returns once the messages are
     /// stored, and the receipt resolves once they are acknowledged.
     ///
     /// # Errors
@@ -258,7 +259,7 @@ impl Publisher {
         let Self { handle, channel } = self;
         let mut messages = messages.into();
         encode(Arc::make_mut(&mut messages), &channel)?;
-        let size = messages.iter().map(Message::size).sum();
+        let size = messages.iter().map(Weigh::weight).sum();
         let permits = handle.shared.window.reserve(size).await?;
         let table = Arc::clone(&handle.shared.receipts);
         let receipt = table.open(permits);

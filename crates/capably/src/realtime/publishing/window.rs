@@ -4,7 +4,7 @@ use tokio::sync::Semaphore;
 
 use crate::{Result, realtime::driver::gone};
 
-/// Bounds the unacknowledged publishes of a client to 64 MiB. Further publishes wait, so that a slow or
+/// Bounds the unacknowledged publishes of a client to 64 MiB of memory. Further publishes wait, so that a slow or
 /// unreachable service cannot fill the memory.
 #[derive(Debug)]
 pub(crate) struct PublishWindow(Semaphore);
@@ -20,7 +20,7 @@ impl PublishWindow {
         Self(Semaphore::new(WINDOW))
     }
 
-    /// Waits for room for a publish of this many bytes, and reserves it. Returns the number of units, for
+    /// Waits for room for a publish that takes this many bytes of memory, and reserves it. Returns the number of units, for
     /// [`release`](Self::release).
     ///
     /// # Errors

@@ -1,7 +1,8 @@
-//! The window of unacknowledged publishes: 64 MiB, counted in KiB.
+//! The window of unacknowledged publishes: 64 MiB of memory, counted in KiB.
 
 use std::pin::pin;
 
+use capably::Message;
 use futures_util::FutureExt;
 
 use crate::{in_both_formats, support::*};
@@ -20,7 +21,7 @@ in_both_formats! {
         let mut first = pin!(channel.publish("first", "d").submit());
         assert!(first.as_mut().now_or_never().is_none());
         // A larger publish takes more room; the longest wait is served first.
-        let mut second = pin!(channel.publish("second", "d".repeat(2_000)).submit());
+        let mut second = pin!(channel.publish("second", "d".repeat(1_500)).submit());
         assert!(second.as_mut().now_or_never().is_none());
         quiet(&client, &mut peer).await;
         assert!(first.as_mut().now_or_never().is_none());
@@ -35,6 +36,17 @@ in_both_formats! {
         peer.send(ack(3, WINDOW as u64 - 1));
         assert_eq!(first.await.unwrap().serials, [Some(format!("serial-{WINDOW}").into())]);
         assert_eq!(second.await.unwrap().serials, [Some(format!("serial-{}", WINDOW + 1).into())]);
+    }
+}
+
+in_both_formats! {
+    async fn messages_without_a_payload_take_room(format) {
+        let (client, _service, _peer) = connected(format).await;
+        let channel = client.channels().get("ch");
+        let publish = || channel.publish_messages(vec![Message::default(); 1000]).submit();
+        // The structures of a message take some hundred bytes.
+        let submitted = (0..500).take_while(|_| publish().now_or_never().is_some()).count();
+        assert!((50..500).contains(&submitted), "{submitted}");
     }
 }
 
