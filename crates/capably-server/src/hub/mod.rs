@@ -53,7 +53,10 @@ pub(crate) use self::{
         replay::Rewind,
         view::params_of,
     },
-    connection::{ConnectRequest, receive::refuse::Refusal},
+    connection::{
+        ConnectRequest,
+        receive::refuse::{Refusal, items_of},
+    },
     ids::{NodeId, TransportHash, TransportId},
     log::{
         Entry,

@@ -28,8 +28,9 @@ pub(crate) enum Output {
     Close(TransportId),
     /// Publish a push notification, and report the result with [`App::pushed`](super::App::pushed).
     Push(Box<Delivery>),
-    /// Append an entry to the engine, and report the result with [`App::committed`](super::App::committed).
-    Append(Ticket, Append),
+    /// Append an entry to the engine, and report the result with [`App::committed`](super::App::committed). Until then, it
+    /// takes about so many bytes of memory.
+    Append(Ticket, Append, usize),
     /// The result of a REST request that waited for the engine.
     Answer(Ticket, Result<Accepted, ErrorInfo>),
     /// Fetch what an entry of another node needs, until that succeeds.

@@ -249,6 +249,39 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
     server.shutdown().await;
 }
 
+/// On their way to the engine, 1,000 messages without a payload take 250 KB, although their frame has a hundredth of that.
+#[tokio::test]
+async fn messages_without_a_payload_count_with_the_memory_that_they_take() {
+    const FRAMES: u64 = 200;
+    for format in [Format::Json, Format::MsgPack] {
+        let engine = Arc::new(Scripted::default());
+        let server = start(&engine).await;
+        let (mut publisher, _) = Client::connect(&server, format).await;
+        let before = engine.appends();
+        engine.delay_commits(true);
+        let sending = tokio::spawn(async move {
+            for msg_serial in 0..FRAMES {
+                publisher.publish("c", msg_serial, vec![Message::default(); 1000]).await;
+            }
+            publisher
+        });
+        engine.wait_for_appends(before + 1).await;
+        let mut http = Http::connect(&server).await;
+        for _ in 0..100 {
+            assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
+        }
+        let delayed = engine.delayed();
+        assert!(delayed < 50, "{delayed} frames wait for the engine");
+        engine.delay_commits(false);
+        let mut publisher = sending.await.unwrap();
+        let mut acknowledged = 0;
+        while acknowledged < FRAMES {
+            acknowledged += publisher.ack().await.count;
+        }
+        server.shutdown().await;
+    }
+}
+
 /// The server refuses these frames at once, so they have no bytes on their way to the engine, and its limit on such bytes does not
 /// hold for them.
 #[tokio::test]

@@ -199,6 +199,11 @@ impl Scripted {
         *self.begun.borrow()
     }
 
+    /// The entries whose commit is delayed.
+    pub(crate) fn delayed(&self) -> usize {
+        self.state.lock().unwrap().waiting.iter().map(|(entries, _)| entries.len()).sum()
+    }
+
     /// Waits until the engine has received this number of appends.
     pub(crate) async fn wait_for_appends(&self, count: usize) {
         let begun = &mut self.begun.subscribe();

@@ -21,7 +21,7 @@ use crate::{
     readiness::Readiness,
 };
 
-/// With more bytes than this on their way to the engine, publishers pause until half of them are committed.
+/// With more bytes of memory than this in use by entries on their way to the engine, publishers pause until half of them are committed.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
 
 /// The log of an app in an engine.
@@ -42,7 +42,7 @@ struct Queue {
     results: VecDeque<(Ticket, Result<Appended, ErrorInfo>)>,
     /// The entries of followed channels that the hub does not know yet, in their order.
     entries: VecDeque<(Box<str>, engine::Entry)>,
-    /// The bytes on their way to the engine.
+    /// The memory that entries on their way to the engine take, in bytes.
     bytes: usize,
     /// Publishers that pause.
     paused: Vec<Waker>,
@@ -51,6 +51,23 @@ struct Queue {
 impl Queue {
     fn has_arrivals(&self) -> bool {
         !self.results.is_empty() || !self.entries.is_empty()
+    }
+}
+
+/// Entries for the engine, in order.
+#[derive(Default)]
+pub(super) struct Appends {
+    tickets: Vec<Ticket>,
+    pub(super) entries: Vec<Append>,
+    /// The memory that they take until they are committed, in bytes.
+    bytes: usize,
+}
+
+impl Appends {
+    pub(super) fn push(&mut self, ticket: Ticket, entry: Append, bytes: usize) {
+        self.tickets.push(ticket);
+        self.entries.push(entry);
+        self.bytes += bytes;
     }
 }
 
@@ -66,12 +83,11 @@ impl Log {
     }
 
     /// Gives entries to the engine.
-    pub(super) fn append(&self, appends: Vec<(Ticket, Append)>, app: &Weak<AppHandle>) {
-        if appends.is_empty() {
+    pub(super) fn append(&self, appends: Appends, app: &Weak<AppHandle>) {
+        let Appends { tickets, entries, bytes } = appends;
+        if entries.is_empty() {
             return;
         }
-        let bytes = appends.iter().map(|(_, append)| append.payload.len()).sum();
-        let (tickets, entries): (Vec<_>, Vec<_>) = appends.into_iter().unzip();
         self.queue().bytes += bytes;
         let waiting = Waiting { app: Weak::clone(app), tickets, bytes, started: Instant::now() };
         let append = || self.engine.append(entries, Box::new(|results| waiting.settle(results)));

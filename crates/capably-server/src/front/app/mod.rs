@@ -20,21 +20,18 @@ use bytes::Bytes;
 use capably_protocol::{ErrorInfo, Str};
 use tokio::sync::{Notify, oneshot};
 
-use self::{damage::Damage, facts::Facts, fetch::Loads};
+use self::{damage::Damage, facts::Facts, fetch::Loads, log::Appends};
 pub(in crate::front) use self::{log::Log, webhooks::StoredWebhooks};
 use super::{
     clock::Clock,
     socket::outbox::{Filling, Item, Outbox},
     webhooks::Webhooks,
 };
-use crate::{
-    engine::Append,
-    hub::{
-        Accepted, App, Delivery, Need, Notice, Now, Output, Proposed, Settings, SnapshotDraft,
-        Ticket, TransportHash, TransportId,
-        auth::{Credentials, PresentedKey},
-        error,
-    },
+use crate::hub::{
+    Accepted, App, Delivery, Need, Notice, Now, Output, Proposed, Settings, SnapshotDraft, Ticket,
+    TransportHash, TransportId,
+    auth::{Credentials, PresentedKey},
+    error,
 };
 
 /// The apps of a server, by their ids.
@@ -307,7 +304,7 @@ impl AppHandle {
         }
         let appends = unlocked.carry_out(state);
         if let Some(log) = &self.log {
-            self.webhooks.store_channels(&appends);
+            self.webhooks.store_channels(&appends.entries);
             // Under the lock: the engine gets entries in the order in which the hub has checked them.
             log.append(appends, &self.me);
         }
@@ -415,9 +412,9 @@ enum Work {
 
 impl Unlocked {
     /// Carries out the outputs of the hub. Returns those for the engine.
-    fn carry_out(&mut self, state: &mut State) -> Vec<(Ticket, Append)> {
+    fn carry_out(&mut self, state: &mut State) -> Appends {
         let State { outputs, outboxes, requests, crowded, .. } = state;
-        let mut appends = Vec::new();
+        let mut appends = Appends::default();
         let mut current = Current { outboxes, outbox: None };
         for output in outputs.drain(..) {
             match output {
@@ -440,7 +437,7 @@ impl Unlocked {
                     false
                 }),
                 Output::Push(delivery) => self.deliveries.push(*delivery),
-                Output::Append(ticket, append) => appends.push((ticket, append)),
+                Output::Append(ticket, append, size) => appends.push(ticket, append, size),
                 Output::Answer(ticket, result) => {
                     if let Some(request) = requests.remove(&ticket) {
                         // The client may have closed its connection in the meantime.

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use capably_protocol::{
-    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, Str, codec,
+    ClientFrame, DecodeError, ErrorInfo, Format, Limits, Message, ServerFrame, Str, codec,
     frame::ErrorFrame,
     websocket::{Broken, Kind},
 };
@@ -36,12 +36,15 @@ use super::{
 use crate::front::operating::ClientFacts;
 use crate::{
     front::{Shared, app::Pressure, random},
-    hub::{ConnectRequest, Need, Refusal, error},
+    hub::{ConnectRequest, Need, Refusal, error, items_of},
     service::Stream,
 };
 
 /// Most frames of a client that are given to the hub under one lock.
 const BATCH: usize = 256;
+
+/// Most bytes of memory that frames take which are given to the hub under one lock, approximately. One frame may take more.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Rounds before other tasks run.
 const MAX_ROUNDS: usize = 32;
@@ -64,6 +67,8 @@ pub(in crate::front) struct Session {
     reading: Reading,
     /// Frames that were read, and not yet given to the hub.
     frames: Vec<ClientFrame>,
+    /// The memory that they take, approximately, in bytes.
+    frame_bytes: usize,
     /// The fault behind these frames.
     fault: Option<Box<Fault>>,
     /// The time since which the client's frames wait for the engine. Frames that are read after the first has waited may have
@@ -204,6 +209,7 @@ impl Session {
             format: opening.format,
             heartbeat: opening.heartbeat,
             frames: Vec::new(),
+            frame_bytes: 0,
             fault: None,
             waiting_since: None,
             filling: None,
@@ -287,7 +293,8 @@ impl Session {
 
     /// Reads and decodes up to a batch of frames, or up to the first fault.
     fn receive(&mut self, cx: &mut Context<'_>) -> (Step, Option<Fault>) {
-        while self.frames.len() < BATCH {
+        self.frame_bytes = 0;
+        while self.frames.len() < BATCH && self.frame_bytes < BATCH_BYTES {
             let Poll::Ready(received) = self.carrier.poll_receive(cx) else {
                 return (Step::Idle, None);
             };
@@ -321,6 +328,10 @@ impl Session {
             }
             Ok(frame) => {
                 self.tap_received(Some(&frame), bytes.len());
+                if let Some(refusal) = Refusal::of_too_many(&frame) {
+                    return Some(Fault::Frame(refusal));
+                }
+                self.frame_bytes += memory_of(&frame, bytes.len());
                 self.frames.push(frame);
                 None
             }
@@ -581,6 +592,12 @@ impl Session {
             }
         }
     }
+}
+
+/// The memory that a frame takes which was read from so many bytes, approximately.
+fn memory_of(frame: &ClientFrame, bytes: usize) -> usize {
+    let items = items_of(frame).map_or(0, |(_, items)| items);
+    bytes + items * size_of::<Message>()
 }
 
 /// A client that is refused, and why.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::{News, Progress, Reading, SharedChannels, Webhooks, rule::RunningRule};
 use crate::{
     engine::{Append, Bucket, Engine, EngineError, Kind, Position},
-    hub::{ChannelEvent, NodeId, Ticket, is_metachannel},
+    hub::{ChannelEvent, NodeId, is_metachannel},
 };
 
 /// The keys of facts with rules: the app, this, and the id.
@@ -52,7 +52,7 @@ type Facts = Vec<(String, Option<Bytes>)>;
 impl Webhooks {
     /// Stores the names of the channels of these entries, which are about to be appended, if events of them would be lost
     /// otherwise.
-    pub(in crate::front) fn store_channels(&self, appends: &[(Ticket, Append)]) {
+    pub(in crate::front) fn store_channels(&self, appends: &[Append]) {
         let Some(engine) = &self.engine else { return };
         if appends.is_empty() || !self.is_active() {
             return;
@@ -61,7 +61,7 @@ impl Webhooks {
         let covers = |name: &str| rules.iter().any(|rule| rule.state.covers(name));
         let mut hooked = self.hooked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut facts = Facts::new();
-        for (_, append) in appends {
+        for append in appends {
             let name = &*append.channel.name;
             let is_reported = matches!(append.kind, Kind::Messages | Kind::Change | Kind::Presence);
             if !is_reported || is_metachannel(name) {

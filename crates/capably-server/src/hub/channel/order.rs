@@ -322,9 +322,10 @@ impl Channels {
             }
         }
         let append = proposal.encode_append(&self.app, keep);
+        let size = proposal.body.size() + append.payload.len();
         let waiting = Waiting { proposal, receipt, pushes, origin: Origin::Hub, committed: None };
         proposals.waiting.insert(ticket, waiting);
-        turn.outputs.push(Output::Append(ticket, append));
+        turn.outputs.push(Output::Append(ticket, append, size));
         ticket
     }
 

@@ -31,7 +31,8 @@ pub(crate) struct Entry {
     frame: ServerFrame,
 }
 
-/// The approximate size of an item without its payload: names, ids, serials, and the structures around them.
+/// The approximate size of an item without its payload: names, ids, serials, and the structures around them. A frame has it
+/// once more.
 const OVERHEAD: usize = 250;
 
 impl Entry {

@@ -6,7 +6,7 @@ use capably_protocol::{
     Annotation, Message, MessageVersion, Millis, ObjectMessage, PresenceMessage, Str,
 };
 
-use super::position::Position;
+use super::{OVERHEAD, position::Position};
 use crate::hub::ids::{ConnectionId, NodeId};
 
 /// The place of a message: the position of the entry that created it, and its index there.
@@ -71,19 +71,21 @@ impl Body {
         matches!(self, Self::Presence(_) | Self::Departure(_) | Self::Adoption(_))
     }
 
-    /// The size of the items, in bytes.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Messages(frame) => frame.items.iter().map(Message::size).sum(),
-            Self::Change(change) => change.message.size(),
-            Self::Annotations(frame) => frame.items.iter().map(Annotation::size).sum(),
-            Self::Presence(events) => events.items.iter().map(PresenceMessage::size).sum(),
-            Self::Departure(departure) => departure.members.iter().map(PresenceMessage::size).sum(),
-            Self::Objects(operations) => {
-                operations.frame.items.iter().map(ObjectMessage::size).sum()
-            }
-            Self::Summary(_) | Self::Adoption(_) => 0,
+        fn of<T>(items: &[T], size: impl Fn(&T) -> usize) -> usize {
+            items.iter().map(|item| OVERHEAD + size(item)).sum()
         }
+        let items = match self {
+            Self::Messages(frame) => of(&frame.items, Message::size),
+            Self::Change(change) => OVERHEAD + change.message.size(),
+            Self::Annotations(frame) => of(&frame.items, Annotation::size),
+            Self::Presence(events) => of(&events.items, PresenceMessage::size),
+            Self::Departure(departure) => of(&departure.members, PresenceMessage::size),
+            Self::Objects(operations) => of(&operations.frame.items, ObjectMessage::size),
+            Self::Summary(_) | Self::Adoption(_) => 0,
+        };
+        OVERHEAD + items
     }
 
     /// Whether the publisher has to wait until the committed entry is applied: it can turn out to have no effect, because

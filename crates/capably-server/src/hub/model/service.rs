@@ -591,7 +591,7 @@ impl Service {
                     }
                 }
                 Output::Close(to) => self.close(to.0),
-                Output::Append(ticket, append) => self.appends.push_back((ticket, append)),
+                Output::Append(ticket, append, _) => self.appends.push_back((ticket, append)),
                 Output::Fetch(need) => self.want(0, need),
                 // The simulation has no requests, pushes, snapshots and other nodes, so nobody waits for these.
                 Output::Answer(..)

@@ -108,7 +108,7 @@ impl Node {
         let mut proposals = Vec::new();
         for output in outputs {
             match output {
-                Output::Append(ticket, append) => proposals.push((ticket, append)),
+                Output::Append(ticket, append, _) => proposals.push((ticket, append)),
                 other => self.bench.outputs.push(other),
             }
         }

@@ -1,8 +1,8 @@
-//! Frames that cannot be decoded. Each is refused by itself, and the connection continues.
+//! Frames that cannot be decoded, and those that nobody may send. Each is refused by itself, and the connection continues.
 
 use bytes::Bytes;
 use capably_protocol::{
-    DecodeError, ErrorInfo, Format, Limits, ServerFrame, Str, codec,
+    ClientFrame, DecodeError, ErrorInfo, Format, Limits, ServerFrame, Str, codec,
     frame::{Action, ErrorFrame},
 };
 
@@ -13,9 +13,10 @@ use crate::hub::{
         ack::{Acks, Outcome},
     },
     error,
+    log::position::MAX_INDEX,
 };
 
-/// The answer to a frame that cannot be decoded.
+/// The answer to a frame that is not handled.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// A NACK for the frame.
@@ -48,10 +49,29 @@ impl Refusal {
             _ => Some(Self::Ignored),
         }
     }
+
+    /// The answer to a frame with more items than a frame may have. It must not wait for anything: in memory, items without
+    /// a payload take hundreds of times their bytes.
+    pub(crate) fn of_too_many(frame: &ClientFrame) -> Option<Self> {
+        let (msg_serial, items) = items_of(frame)?;
+        let error = error::too_many_messages(MAX_INDEX);
+        (items > MAX_INDEX).then_some(Self::Publish { msg_serial, error })
+    }
+}
+
+/// The serial of a frame with items, and how many it has.
+pub(crate) fn items_of(frame: &ClientFrame) -> Option<(u64, usize)> {
+    match frame {
+        ClientFrame::Message(publish) => Some((publish.msg_serial, publish.items.len())),
+        ClientFrame::Annotation(publish) => Some((publish.msg_serial, publish.items.len())),
+        ClientFrame::Presence(publish) => Some((publish.msg_serial, publish.items.len())),
+        ClientFrame::Object(publish) => Some((publish.msg_serial, publish.items.len())),
+        _ => None,
+    }
 }
 
 impl Connection {
-    /// Answers a frame of this transport that cannot be decoded.
+    /// Answers a frame of this transport that is not handled.
     pub(crate) fn refuse(
         &mut self,
         transport: TransportId,
@@ -76,5 +96,39 @@ impl Connection {
             }
             Refusal::Ignored => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use capably_protocol::{Annotation, Message, ObjectMessage, PresenceMessage, frame::Publish};
+
+    use super::*;
+
+    fn publish<T: Clone + Default>(items: usize) -> Publish<T> {
+        let items = vec![T::default(); items].into();
+        Publish { channel: "a".into(), msg_serial: 7, items, params: Default::default() }
+    }
+
+    #[test]
+    fn a_frame_with_too_many_items_is_refused_by_its_serial() {
+        let frames = |items| {
+            [
+                ClientFrame::Message(publish::<Message>(items)),
+                ClientFrame::Annotation(publish::<Annotation>(items)),
+                ClientFrame::Presence(publish::<PresenceMessage>(items)),
+                ClientFrame::Object(publish::<ObjectMessage>(items)),
+            ]
+        };
+        for frame in frames(MAX_INDEX) {
+            assert!(Refusal::of_too_many(&frame).is_none(), "{:?}", items_of(&frame));
+        }
+        for frame in frames(MAX_INDEX + 1) {
+            match Refusal::of_too_many(&frame) {
+                Some(Refusal::Publish { msg_serial: 7, error }) => assert_eq!(error.code.0, 40034),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(Refusal::of_too_many(&ClientFrame::Close).is_none());
     }
 }

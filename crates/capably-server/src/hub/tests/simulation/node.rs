@@ -223,7 +223,7 @@ impl World {
 
     fn carry(&mut self, id: NodeId, output: Output) {
         match output {
-            Output::Append(ticket, append) => {
+            Output::Append(ticket, append, _) => {
                 let at = self.now.steady + self.delay(40);
                 let Some(node) = self.nodes.get_mut(&id) else { return };
                 node.proposals_until = node.proposals_until.max(at);
