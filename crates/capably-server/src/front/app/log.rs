@@ -21,7 +21,7 @@ use crate::{
     readiness::Readiness,
 };
 
-/// With more bytes of memory than this in use by entries on their way to the engine, publishers pause until half of them are committed.
+/// When entries on their way to the engine take more memory than this, in bytes, publishers pause until half of it is free.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
 
 /// The log of an app in an engine.

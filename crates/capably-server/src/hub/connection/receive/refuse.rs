@@ -53,9 +53,8 @@ impl Refusal {
     /// The answer to a frame with more items than a frame may have. It must not wait for anything: in memory, items without
     /// a payload take hundreds of times their bytes.
     pub(crate) fn of_too_many(frame: &ClientFrame) -> Option<Self> {
-        let (msg_serial, items) = items_of(frame)?;
-        let error = error::too_many_messages(MAX_INDEX);
-        (items > MAX_INDEX).then_some(Self::Publish { msg_serial, error })
+        let (msg_serial, _) = items_of(frame).filter(|(_, items)| *items > MAX_INDEX)?;
+        Some(Self::Publish { msg_serial, error: error::too_many_messages(MAX_INDEX) })
     }
 }
 
