@@ -55,6 +55,25 @@ async fn an_app_is_created_with_limits() {
 }
 
 #[tokio::test]
+async fn a_request_with_too_many_items_is_refused() {
+    let server = server().await;
+    for format in [Format::Json, Format::MsgPack] {
+        for (target, item) in [
+            ("/channels/a/messages", json!({})),
+            ("/channels/a/messages/serial/annotations", json!({"type": "likes:total.v1"})),
+        ] {
+            let body = json!(vec![item; 1001]);
+            let refused = ask(&server, server.key(), format, "POST", target, &body).await;
+            assert_eq!(refusal(&refused), (400, 40034), "{target}");
+        }
+        let target = "/channels/a/messages";
+        let body = json!(vec![json!({}); 1000]);
+        let (answer, _) = ask(&server, server.key(), format, "POST", target, &body).await;
+        assert_eq!(answer.status, 201);
+    }
+}
+
+#[tokio::test]
 async fn connected_contains_the_publish_rate() {
     for (server, expected) in [
         (builder().start().await.unwrap(), 250),

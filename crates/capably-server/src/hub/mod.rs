@@ -60,7 +60,7 @@ pub(crate) use self::{
     ids::{NodeId, TransportHash, TransportId},
     log::{
         Entry,
-        position::{Position, SITE},
+        position::{MAX_ITEMS, Position, SITE},
         proposal::Place,
     },
     log::{

@@ -17,7 +17,7 @@ use crate::{
         },
     },
     hub::{
-        Now, Page, PageQuery,
+        MAX_ITEMS, Now, Page, PageQuery,
         auth::{Credentials, PresentedKey},
         error,
     },
@@ -118,10 +118,15 @@ impl Call<'_> {
     /// Decodes the body as one item or an array of items.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode).
+    /// As [`decode`](Self::decode), and 40034 for more items than a publish may have: they must not wait for the engine, as
+    /// they may take hundreds of times their bytes of memory.
     pub(super) fn decode_items<T: codec::Item>(&self) -> Result<Vec<T>, ErrorInfo> {
-        codec::decode_items(self.body_format(), self.body()?, &self.body_limits())
-            .map_err(|problem| error::unreadable(&problem))
+        let items = codec::decode_items(self.body_format(), self.body()?, &self.body_limits())
+            .map_err(|problem| error::unreadable(&problem))?;
+        if items.len() > MAX_ITEMS {
+            return Err(error::too_many_messages(MAX_ITEMS));
+        }
+        Ok(items)
     }
 
     /// Counts the messages that the request publishes.

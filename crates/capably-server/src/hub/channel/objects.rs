@@ -14,7 +14,7 @@ use crate::hub::{
     access::{capability::Operation, identity::Identity},
     channel_name, error,
     log::{
-        position::{MAX_INDEX, Position},
+        position::{MAX_ITEMS, Position},
         proposal::{Body, Items, Operations},
     },
     message::publish::{Publisher, Receipt, check_ids},
@@ -97,8 +97,8 @@ impl Channels {
     ) -> Result<(Proposed, Vec<Str>), ErrorInfo> {
         let name = &channel_name::plain_str(name)?;
         identity.require(name, Operation::ObjectPublish)?;
-        if operations.len() > MAX_INDEX {
-            return Err(error::too_many_messages(MAX_INDEX));
+        if operations.len() > MAX_ITEMS {
+            return Err(error::too_many_messages(MAX_ITEMS));
         }
         let chosen_id = check_ids(operations.iter().map(|operation| operation.id.as_ref()))?;
         let channel = self.get(name);

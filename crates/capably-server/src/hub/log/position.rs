@@ -16,7 +16,7 @@ const CHANNEL_SERIAL_LEN: usize = TIME_DIGITS + 1 + COUNTER_DIGITS + 1 + SITE.le
 const PER_MILLISECOND: u64 = 1000;
 
 /// The most messages in one frame, so that their indexes have a fixed width.
-pub(crate) const MAX_INDEX: usize = 1000;
+pub(crate) const MAX_ITEMS: usize = 1000;
 
 impl Position {
     /// The `channelSerial` of the frame. It has a fixed width, so that serials sort as texts.

@@ -14,7 +14,7 @@ use crate::hub::{
     log::{
         Entry,
         payload::canonicalize,
-        position::{MAX_INDEX, Position},
+        position::{MAX_ITEMS, Position},
         proposal::Items,
     },
 };
@@ -85,8 +85,8 @@ pub(crate) fn check_annotations(
     if annotations.is_empty() {
         return Err(error::bad_request("there is no annotation to publish"));
     }
-    if annotations.len() > MAX_INDEX {
-        return Err(error::too_many_messages(MAX_INDEX));
+    if annotations.len() > MAX_ITEMS {
+        return Err(error::too_many_messages(MAX_ITEMS));
     }
     let claim = identity.user_claim(channel);
     let mut size = 0;

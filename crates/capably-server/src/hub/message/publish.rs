@@ -8,7 +8,7 @@ use crate::hub::{
     ids::ConnectionId,
     log::{
         payload::canonicalize,
-        position::{MAX_INDEX, Position},
+        position::{MAX_ITEMS, Position},
         volume::Volume,
     },
 };
@@ -93,8 +93,8 @@ pub(crate) fn check_messages(
     if messages.is_empty() {
         return Err(error::bad_request("a publish needs at least one message"));
     }
-    if messages.len() > MAX_INDEX {
-        return Err(error::too_many_messages(MAX_INDEX));
+    if messages.len() > MAX_ITEMS {
+        return Err(error::too_many_messages(MAX_ITEMS));
     }
     let claim = identity.user_claim(channel);
     let mut size = 0;

@@ -16,7 +16,7 @@ use super::ChannelObjects;
 use crate::hub::{
     access::{claims, identity::Identity},
     error,
-    log::position::MAX_INDEX,
+    log::position::MAX_ITEMS,
 };
 
 /// The form of creates that is accepted.
@@ -48,8 +48,8 @@ pub(crate) fn check_operations(
     if messages.is_empty() {
         return Err(error::bad_request("there is no operation to publish"));
     }
-    if messages.len() > MAX_INDEX {
-        return Err(error::too_many_messages(MAX_INDEX));
+    if messages.len() > MAX_ITEMS {
+        return Err(error::too_many_messages(MAX_ITEMS));
     }
     let claim = identity.user_claim(channel);
     let mut counters = CounterRange { objects, sums: BTreeMap::new() };

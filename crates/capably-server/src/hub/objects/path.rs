@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use capably_objects::{ObjectsPool, Path, ValueRef};
 use capably_protocol::{ErrorInfo, Str};
 
-use crate::hub::{error, log::position::MAX_INDEX};
+use crate::hub::{error, log::position::MAX_ITEMS};
 
 /// The keys that lead from an object to values; `*` stands for every key of a map. Written as a path of the SDK, and a key
 /// that is an asterisk as `\*`.
@@ -51,14 +51,14 @@ impl Pattern {
                 Segment::Key(key) => maps.filter_map(|map| map.get(key)).collect(),
                 Segment::Any => {
                     let values = maps.flat_map(|map| map.entries()).filter_map(|(_, value)| value);
-                    values.take(MAX_INDEX + 1).collect()
+                    values.take(MAX_ITEMS + 1).collect()
                 }
             };
             // Several ways may lead to an object, and a cycle to many.
             let mut seen = BTreeSet::new();
             found.retain(|value| value.object_id().is_none_or(|id| seen.insert(id)));
-            if found.len() > MAX_INDEX {
-                return Err(error::too_many_messages(MAX_INDEX));
+            if found.len() > MAX_ITEMS {
+                return Err(error::too_many_messages(MAX_ITEMS));
             }
         }
         Ok(found)

@@ -14,7 +14,7 @@ use capably_protocol::{
 use serde::Deserialize;
 
 use super::path::{Pattern, Segment, object};
-use crate::hub::{error, log::position::MAX_INDEX};
+use crate::hub::{error, log::position::MAX_ITEMS};
 
 /// An operation of a request. Its payload says what it does.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -76,8 +76,8 @@ pub(crate) fn resolve(
     while let Some(operation) = rest.next() {
         let start = resolved.messages.len();
         operation.resolve(&pool, new, &mut resolved)?;
-        if resolved.messages.len() > MAX_INDEX {
-            return Err(error::too_many_messages(MAX_INDEX));
+        if resolved.messages.len() > MAX_ITEMS {
+            return Err(error::too_many_messages(MAX_ITEMS));
         }
         if rest.len() > 0 {
             let made = resolved.messages.iter().enumerate().skip(start);

@@ -11,7 +11,7 @@ use crate::hub::{
     ids::{ConnectionId, NodeId},
     log::{
         payload::canonicalize,
-        position::{MAX_INDEX, Position},
+        position::{MAX_ITEMS, Position},
         proposal::{Events, Owner},
     },
 };
@@ -41,8 +41,8 @@ pub(crate) fn check_events(
     if items.is_empty() {
         return Err(error::bad_request("a presence frame needs at least one message"));
     }
-    if items.len() > MAX_INDEX {
-        return Err(error::too_many_messages(MAX_INDEX));
+    if items.len() > MAX_ITEMS {
+        return Err(error::too_many_messages(MAX_ITEMS));
     }
     let claim = identity.user_claim(channel);
     let mut size = 0;

@@ -13,7 +13,7 @@ use crate::hub::{
         ack::{Acks, Outcome},
     },
     error,
-    log::position::MAX_INDEX,
+    log::position::MAX_ITEMS,
 };
 
 /// The answer to a frame that is not handled.
@@ -53,8 +53,8 @@ impl Refusal {
     /// The answer to a frame with more items than a frame may have. It must not wait for anything: in memory, items without
     /// a payload take hundreds of times their bytes.
     pub(crate) fn of_too_many(frame: &ClientFrame) -> Option<Self> {
-        let (msg_serial, _) = items_of(frame).filter(|(_, items)| *items > MAX_INDEX)?;
-        Some(Self::Publish { msg_serial, error: error::too_many_messages(MAX_INDEX) })
+        let (msg_serial, _) = items_of(frame).filter(|(_, items)| *items > MAX_ITEMS)?;
+        Some(Self::Publish { msg_serial, error: error::too_many_messages(MAX_ITEMS) })
     }
 }
 
@@ -119,10 +119,10 @@ mod tests {
                 ClientFrame::Object(publish::<ObjectMessage>(items)),
             ]
         };
-        for frame in frames(MAX_INDEX) {
+        for frame in frames(MAX_ITEMS) {
             assert!(Refusal::of_too_many(&frame).is_none(), "{:?}", items_of(&frame));
         }
-        for frame in frames(MAX_INDEX + 1) {
+        for frame in frames(MAX_ITEMS + 1) {
             match Refusal::of_too_many(&frame) {
                 Some(Refusal::Publish { msg_serial: 7, error }) => assert_eq!(error.code.0, 40034),
                 other => panic!("{other:?}"),
