@@ -38,7 +38,7 @@ fn peak(format: Format, frames: u64, messages: usize, code: u32) -> u64 {
             while refused < frames {
                 let ServerFrame::Nack(nack) = client.next().await else { panic!("not NACK") };
                 assert_eq!(nack.error.unwrap().code.0, code);
-                refused += u64::from(nack.count);
+                refused += nack.count;
             }
         });
     });

@@ -85,7 +85,7 @@ async fn client(server: SocketAddr, number: usize, binary: bool) -> (Realtime, C
         .use_binary_protocol(binary)
         .disconnected_retry_timeout(RETRY);
     let client = Realtime::connect(options).await.unwrap();
-    let channel = client.channels().get(&format!("room:{}", number / ROOM));
+    let channel = client.channels().get(format!("room:{}", number / ROOM));
     channel.attach().await.unwrap();
     (client, channel)
 }
