@@ -24,6 +24,18 @@ async function listed(format, channel) {
     .sort(byClient);
 }
 
+/**
+ * The members of a connection that was closed have left. The server answers CLOSE before it has stored that, for which a
+ * busy disk takes its time.
+ */
+async function nobodyIsListed(format, channel) {
+  let members = await listed(format, channel);
+  for (let tries = 0; members.length > 0 && tries < 100; tries += 1) {
+    members = await listed(format, channel);
+  }
+  assert.deepEqual(members, []);
+}
+
 /** Collects presence events of the npm client's channel, until `count` events with this action have arrived. */
 async function events(channel, action, count) {
   const seen = [];
@@ -66,7 +78,7 @@ for (const theirs of formats) {
           assert.deepEqual(after.length, MEMBERS.length - 1);
           assert.equal(after.find((line) => line.clientId === 'user-7').data, 'changed');
         });
-        assert.deepEqual(await listed(ours, name), []);
+        await nobodyIsListed(ours, name);
       });
 
       test('the npm client receives 250 members of capably', async () => {
