@@ -43,7 +43,8 @@ use crate::{
 /// Most frames of a client that are given to the hub under one lock.
 const BATCH: usize = 256;
 
-/// Most bytes of memory that frames take which are given to the hub under one lock, approximately. One frame may take more.
+/// With frames that take this much memory, in bytes, approximately, no further frame is read until the hub has them. A few
+/// bytes on the wire may take hundreds of times as much: items without a payload.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Rounds before other tasks run.

@@ -118,9 +118,9 @@ impl MessagePublish {
         self
     }
 
-    /// Submits the messages to the client, and returns a receipt to await later. Waits only while more than
-    /// 64 MiB of memory are in use by unacknowledged publishes. With an [`outbox`](crate::ClientOptions::outbox), it returns once the messages are
-    /// stored, and the receipt resolves once they are acknowledged.
+    /// Submits the messages to the client, and returns a receipt to await later. Waits only while unacknowledged
+    /// publishes take more than 64 MiB of memory. With an [`outbox`](crate::ClientOptions::outbox), it returns once the
+    /// messages are stored, and the receipt resolves once they are acknowledged.
     ///
     /// # Errors
     /// 40003 for extras that are not a JSON object, 40013 for a payload that cannot be encoded, 40030 without any
