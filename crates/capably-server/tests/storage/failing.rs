@@ -160,6 +160,14 @@ async fn a_rest_request_fails_when_the_engine_fails() {
     }
 }
 
+/// Has the server answer requests that wait for no commit. Meanwhile it does whatever else it can do.
+async fn serve_others(server: &Server) {
+    let mut http = Http::connect(server).await;
+    for _ in 0..100 {
+        assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn no_message_is_delivered_before_its_commit() {
     for format in [Format::Json, Format::MsgPack] {
@@ -194,10 +202,7 @@ async fn no_message_is_delivered_before_its_commit() {
             })
         };
         // A server that delivers too early would have done so during these requests. They do not depend on the commit.
-        let mut http = Http::connect(&server).await;
-        for _ in 0..100 {
-            assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
-        }
+        serve_others(&server).await;
         engine.delay_commits(false);
 
         let (ack, mut publisher, was_held) = acknowledging.await.unwrap();
@@ -236,10 +241,7 @@ async fn paused_publishers_continue_when_the_queue_has_room() {
         publisher
     });
     engine.wait_for_appends(before + 1).await;
-    let mut http = Http::connect(&server).await;
-    for _ in 0..100 {
-        assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
-    }
+    serve_others(&server).await;
     engine.delay_commits(false);
     let mut publisher = sending.await.unwrap();
     let mut acknowledged = 0;
@@ -266,10 +268,7 @@ async fn messages_without_a_payload_count_with_the_memory_that_they_take() {
             publisher
         });
         engine.wait_for_appends(before + 1).await;
-        let mut http = Http::connect(&server).await;
-        for _ in 0..100 {
-            assert_eq!(http.request("GET", "/time", &[], b"").await.status, 200);
-        }
+        serve_others(&server).await;
         let delayed = engine.delayed();
         assert!(delayed < 50, "{delayed} frames wait for the engine");
         engine.delay_commits(false);
