@@ -24,13 +24,13 @@ async function listed(format, channel) {
     .sort(byClient);
 }
 
-/**
- * The members of a connection that was closed have left. The server answers CLOSE before it has stored that, for which a
- * busy disk takes its time.
- */
+/** Whether the server has an engine. It answers CLOSE before its engine has stored that the members have left. */
+const storesLater = Boolean(process.env.CAPABLY_ENGINE || process.env.CAPABLY_BROKERS);
+
+/** Asserts that the members of a connection that was closed have left: at once, or once an engine has stored that. */
 async function nobodyIsListed(format, channel) {
   let members = await listed(format, channel);
-  for (let tries = 0; members.length > 0 && tries < 100; tries += 1) {
+  for (let tries = 0; storesLater && members.length > 0 && tries < 100; tries += 1) {
     members = await listed(format, channel);
   }
   assert.deepEqual(members, []);
