@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     Annotation, ClientFrame, ErrorCode, ErrorInfo, JsonObject, Message, ObjectMessage,
     PresenceMessage, PublishResult, ServerFrame, Str,
-    lenient::{self, FromMap},
+    lenient,
 };
 pub use batch::{FrameBatch, split_frames};
 use frame::FrameOut;
@@ -225,20 +225,18 @@ fn encode_frame(format: Format, frame: &FrameOut<'_>, out: &mut Vec<u8>) {
 }
 
 /// The two fields by which a scripted peer or a router sorts frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peek {
     /// The frame's action, as its number.
     pub action: u32,
     /// The frame's serial, when it has one.
-    #[serde(default, deserialize_with = "lenient::integer")]
     pub msg_serial: Option<u64>,
 }
 
 /// Reads only a frame's action and serial; `None` when the bytes are not a frame.
 pub fn peek(format: Format, bytes: &[u8]) -> Option<Peek> {
     match format {
-        Format::Json => serde_json::from_slice(bytes).ok().map(|FromMap(peek)| peek),
+        Format::Json => json::peek(bytes),
         Format::MsgPack => msgpack::peek(bytes),
     }
 }

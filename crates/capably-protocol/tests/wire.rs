@@ -669,6 +669,8 @@ fn peeking_reads_only_action_and_serial() {
     let both = Some(Peek { action: 15, msg_serial: Some(300) });
     let json = br#"{"messages":[{"action":1,"msgSerial":2}],"action":15,"msgSerial":300}"#;
     assert_eq!(codec::peek(Format::Json, json), both);
+    // A number in another form, as the decoders accept it.
+    assert_eq!(codec::peek(Format::Json, br#"{"action":1.5e1,"msgSerial":3e2}"#), both);
     let msgpack =
         b"\x83\xa8messages\x91\x82\xa6action\x01\xa9msgSerial\x02\xa6action\x0f\xa9msgSerial\xcd\x01\x2c";
     assert_eq!(codec::peek(Format::MsgPack, msgpack), both);

@@ -10,16 +10,17 @@ use std::io;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    DecodeError, Limits, MAX_DEPTH,
+    DecodeError, Limits, MAX_DEPTH, Peek,
     delivery::{self, ReadFrame},
     frame::FrameIn,
 };
 use crate::{
     ServerFrame, Str,
+    lenient::{self, FromMap},
     wire::{JsonFields, Key, Write, Writer},
 };
 use escapes::escape_to;
@@ -54,6 +55,21 @@ pub(super) fn read_server_frame(
     frame: &mut ServerFrame,
 ) -> Result<(), DecodeError> {
     reader::read_whole(bytes, limits, |r| delivery::read_server_frame(r, frame))
+}
+
+/// Reads a frame's action and serial, each in any form in which [`read_frame`] accepts it.
+pub(super) fn peek(bytes: &[u8]) -> Option<Peek> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Fields {
+        #[serde(default, deserialize_with = "lenient::integer")]
+        action: Option<u32>,
+        #[serde(default, deserialize_with = "lenient::integer")]
+        msg_serial: Option<u64>,
+    }
+
+    let FromMap(Fields { action, msg_serial }) = serde_json::from_slice(bytes).ok()?;
+    Some(Peek { action: action?, msg_serial })
 }
 
 /// Reads one item or an array of them.
