@@ -15,8 +15,7 @@ use serde_json::Value;
 
 use crate::{
     Annotation, ClientFrame, ErrorCode, ErrorInfo, JsonObject, Message, ObjectMessage,
-    PresenceMessage, PublishResult, ServerFrame, Str,
-    lenient,
+    PresenceMessage, PublishResult, ServerFrame, Str, lenient,
 };
 pub use batch::{FrameBatch, split_frames};
 use frame::FrameOut;

@@ -72,6 +72,8 @@ pub(crate) struct Driver {
     full_queues: FullQueues,
     /// The channels with listeners that are behind.
     lagging: BTreeSet<ChannelId>,
+    /// Whether listeners were given something in this round.
+    delivered: bool,
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
     sleep_detector: SleepDetector,
@@ -112,6 +114,7 @@ impl Driver {
             channels: BTreeMap::new(),
             full_queues: FullQueues::default(),
             lagging: BTreeSet::new(),
+            delivered: false,
             start,
             sleep: Box::pin(sleep_until(start)),
             sleep_detector,
@@ -131,6 +134,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.full_queues.begin_turn();
         for _ in 0..ROUNDS {
+            self.delivered = false;
             let mut busy = self.poll_commands(cx);
             busy |= self.poll_transport(cx);
             busy |= self.poll_tasks(cx);
@@ -154,6 +158,10 @@ impl Future for Driver {
             }
             if !busy {
                 return Poll::Pending;
+            }
+            // Listeners come before further rounds: what they are to read would leave the processor's caches meanwhile.
+            if self.delivered {
+                break;
             }
         }
         cx.waker().wake_by_ref();

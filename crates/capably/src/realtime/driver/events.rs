@@ -151,6 +151,7 @@ impl Driver {
     ) {
         let clock = &self.tasks.pipeline.config().options.clock;
         let Some(entry) = self.channels.get_mut(&id) else { return };
+        self.delivered = true;
         let repeated = batch.place.repeated;
         let Delivered { filled, fell_behind } = deliver(entry, batch, clock);
         if fell_behind {
