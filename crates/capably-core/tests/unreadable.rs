@@ -9,8 +9,8 @@ use capably_core::{
     TransportEvent, TransportId,
 };
 use capably_protocol::{
-    ClientFrame, ConnectionDetails, ErrorInfo, Message, ServerFrame, Str,
-    frame::{Attached, Connected, Delivery},
+    ClientFrame, ConnectionDetails, ErrorInfo, Format, Limits, Message, ServerFrame, Str, codec,
+    frame::{Ack, Attached, Connected, Delivery},
 };
 
 /// The outputs that this test looks at.
@@ -21,6 +21,10 @@ struct Done {
     /// The channelSerial of an ATTACH.
     attached_from: Option<Option<Str>>,
     gap: Option<Gap>,
+    /// The serials of MESSAGE frames.
+    published: Vec<u64>,
+    /// Whether each operation that is done succeeded.
+    succeeded: Vec<(OpId, bool)>,
 }
 
 fn drain(client: &mut Client) -> Done {
@@ -34,7 +38,11 @@ fn drain(client: &mut Client) -> Done {
             Output::Send { frame: ClientFrame::Attach(attach), .. } => {
                 done.attached_from = Some(attach.channel_serial);
             }
+            Output::Send { frame: ClientFrame::Message(publish), .. } => {
+                done.published.push(publish.msg_serial);
+            }
             Output::Event(Event::Gap(_, gap)) => done.gap = Some(*gap),
+            Output::Event(Event::Done(op, outcome)) => done.succeeded.push((op, outcome.is_ok())),
             _ => {}
         }
     }
@@ -107,4 +115,51 @@ fn a_frame_that_ends_every_transport_is_skipped_with_a_gap() {
         client.handle_timeout(now);
     }
     unreachable!("the last turn returns");
+}
+
+/// To skip an acknowledgement would leave its publish waiting for ever. The service sends it again on the next transport.
+#[test]
+fn an_acknowledgement_that_cannot_be_read_ends_the_transport_and_comes_again() {
+    let json = |action| format!(r#"{{"action":{action},"msgSerial":[],"count":1}}"#).into_bytes();
+    let msgpack =
+        |action| [b"\x83\xa6action", &[action][..], b"\xa9msgSerial\x90\xa5count\x01"].concat();
+    for (format, bytes) in [
+        (Format::Json, json(1)),
+        (Format::Json, json(2)),
+        (Format::MsgPack, msgpack(1)),
+        (Format::MsgPack, msgpack(2)),
+    ] {
+        let (bytes, limits) = (bytes.into(), Limits::default());
+        let error = codec::decode_server_frame(format, &bytes, &limits).unwrap_err();
+        let damaged = codec::salvage_server_frame(format, &bytes, &limits).unwrap();
+        assert_eq!(damaged.frame, None, "{bytes:?}");
+
+        let mut now = Now::default();
+        let key = Credentials::Key("app.key:secret".parse().unwrap());
+        let mut client = Client::new(Arc::new(Config::new(key)), 1, now);
+        let (channel, publish) = (ChannelId(0), OpId(0));
+        client.open_channel(channel, "ch".into(), ChannelOptions::default());
+        client.connect(now);
+        let message = [Message::new("n", "d")];
+        client.publish(channel, message.into(), Default::default(), publish, now);
+        let (transport, _) = drain(&mut client).opened.unwrap();
+        client.handle_transport(transport, TransportEvent::Opened, now);
+        client.handle_transport(transport, TransportEvent::Frame(&mut connected("id")), now);
+        assert_eq!(drain(&mut client).published, [0]);
+
+        let event = TransportEvent::Damaged { damaged: Box::new(damaged), error };
+        client.handle_transport(transport, event, now);
+        assert_eq!(drain(&mut client).succeeded, [], "{bytes:?}");
+        // The client gives the service time to recover.
+        now.instant = now.instant + Duration::from_secs(20);
+        client.handle_timeout(now);
+        let (transport, resumes) = drain(&mut client).opened.expect("another transport");
+        assert_eq!(resumes.as_deref(), Some("id-key"));
+        client.handle_transport(transport, TransportEvent::Opened, now);
+        client.handle_transport(transport, TransportEvent::Frame(&mut connected("id")), now);
+        assert_eq!(drain(&mut client).published, [0], "sent again: {bytes:?}");
+        let mut ack = ServerFrame::Ack(Ack { msg_serial: 0, count: 1, res: Vec::new() });
+        client.handle_transport(transport, TransportEvent::Frame(&mut ack), now);
+        assert_eq!(drain(&mut client).succeeded, [(publish, true)], "{bytes:?}");
+    }
 }
