@@ -206,4 +206,33 @@ mod tests {
         let forever = Revocations(vec![revocation("ed", Millis::MAX)]);
         assert!(ours.merge(forever, Millis::MAX - 1));
     }
+
+    #[test]
+    fn a_revocation_that_another_includes_is_not_kept() {
+        let now = 1_700_000_000_000;
+        let mut ours = Revocations::default();
+        let mut merge = |others: Vec<Revocation>| {
+            let is_changed = ours.merge(Revocations(others), now);
+            let kept: Vec<_> = ours.0.iter().map(|it| (&*it.key_id, it.issued_before)).collect();
+            (is_changed, format!("{} {kept:?}", clients(&ours).join(" ")))
+        };
+        let of_ada = |issued_before, applies_at| Revocation {
+            applies_at,
+            ..revocation("ada", issued_before)
+        };
+        let first = (true, format!("ada {:?}", [("key", now)]));
+        assert_eq!(merge(vec![of_ada(now, now)]), first);
+        // The same again, one of fewer tokens, and one that applies later.
+        let others = vec![of_ada(now, now), of_ada(now - 1, now), of_ada(now, now + 1)];
+        assert_eq!(merge(others), (false, first.1));
+        // What applies sooner, or is of another client or key, stays beside it.
+        let of_another_key = Revocation { key_id: "other".into(), ..of_ada(now, now) };
+        let others = vec![of_ada(now - 1, now - 1), revocation("bo", now), of_another_key];
+        let kept = [("key", now), ("key", now - 1), ("key", now), ("other", now)];
+        assert_eq!(merge(others), (true, format!("ada ada bo ada {kept:?}")));
+        // One of more tokens that applies as soon takes the place of both.
+        let kept = [("key", now), ("other", now), ("key", now + 1)];
+        let more = vec![of_ada(now + 1, now - 1)];
+        assert_eq!(merge(more), (true, format!("bo ada ada {kept:?}")));
+    }
 }
