@@ -222,15 +222,15 @@ mod tests {
         };
         let first = (true, format!("ada {:?}", [("key", now)]));
         assert_eq!(merge(vec![of_ada(now, now)]), first);
-        // The same again, one of fewer tokens, and one that applies later.
+        // The first revocation includes the same one again, one that concerns fewer tokens, and one that applies later.
         let others = vec![of_ada(now, now), of_ada(now - 1, now), of_ada(now, now + 1)];
         assert_eq!(merge(others), (false, first.1));
-        // What applies sooner, or is of another client or key, stays beside it.
+        // A revocation stays beside the first if it applies sooner, or concerns another client or the tokens of another key.
         let of_another_key = Revocation { key_id: "other".into(), ..of_ada(now, now) };
         let others = vec![of_ada(now - 1, now - 1), revocation("bo", now), of_another_key];
         let kept = [("key", now), ("key", now - 1), ("key", now), ("other", now)];
         assert_eq!(merge(others), (true, format!("ada ada bo ada {kept:?}")));
-        // One of more tokens that applies as soon takes the place of both.
+        // A revocation that concerns more tokens, and applies as soon, replaces both of that client and key.
         let kept = [("key", now), ("other", now), ("key", now + 1)];
         let more = vec![of_ada(now + 1, now - 1)];
         assert_eq!(merge(more), (true, format!("bo ada ada {kept:?}")));
