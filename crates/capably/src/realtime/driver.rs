@@ -72,7 +72,7 @@ pub(crate) struct Driver {
     full_queues: FullQueues,
     /// The channels with listeners that are behind.
     lagging: BTreeSet<ChannelId>,
-    /// Whether listeners were given something in this round.
+    /// Whether items were delivered to a channel in this round.
     delivered: bool,
     start: TokioInstant,
     sleep: Pin<Box<Sleep>>,
@@ -159,7 +159,7 @@ impl Future for Driver {
             if !busy {
                 return Poll::Pending;
             }
-            // Listeners come before further rounds: what they are to read would leave the processor's caches meanwhile.
+            // Listeners run before further rounds, which would push the delivered items out of the processor's caches.
             if self.delivered {
                 break;
             }
