@@ -1,4 +1,5 @@
-//! A frame that cannot be read and ends the transport must not end every transport after it.
+//! Frames that cannot be read and end the transport: the same frame must not end every transport after it, and what it
+//! acknowledges is not lost.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
