@@ -69,8 +69,7 @@ impl Outbox {
         cx: &mut Cx<'_>,
     ) {
         let ready = ready.and_then(|frame| {
-            frame_size::check_size(&frame, cx)?;
-            frame_size::check_depth(&frame)?;
+            frame_size::check(&frame, cx)?;
             Ok(frame)
         });
         match ready {
@@ -116,8 +115,7 @@ impl Outbox {
         cx: &mut Cx<'_>,
     ) {
         let ready = ready.and_then(|frame| {
-            frame_size::check_size(&frame, cx)?;
-            frame_size::check_depth(&frame)?;
+            frame_size::check(&frame, cx)?;
             Ok(frame)
         });
         match ready {

@@ -41,7 +41,7 @@ impl Channel {
             add_last_data(&mut message, member);
         }
         let frame = presence_frame(&self.name, message.clone());
-        frame_size::check_size(&frame, cx)?;
+        frame_size::check(&frame, cx)?;
         match (self.state(), connection) {
             (ChannelState::Attached, ConnectionState::Connected) => {
                 self.presence.send(op, frame, outbox, cx);

@@ -134,9 +134,18 @@ impl Bench {
     }
 
     /// The service sends a frame on the current transport.
-    pub(crate) fn say(&mut self, mut frame: ServerFrame) {
+    pub(crate) fn say(&mut self, frame: ServerFrame) {
         self.drain();
-        let event = TransportEvent::Frame(&mut frame);
+        self.feed(frame);
+    }
+
+    /// The same, before the outputs of earlier frames were polled: they arrive together.
+    pub(crate) fn feed(&mut self, mut frame: ServerFrame) {
+        self.handle(TransportEvent::Frame(&mut frame));
+    }
+
+    /// Something happens on the current transport.
+    pub(crate) fn handle(&mut self, event: TransportEvent<'_>) {
         self.client.handle_transport(self.transport.unwrap(), event, self.now);
     }
 
