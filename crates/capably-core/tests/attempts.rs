@@ -215,6 +215,50 @@ fn fallback_domains_are_tried_in_random_order() {
     assert!(orders.len() > 10, "{orders:?}");
 }
 
+// Spec: RTN17i, RTN17j
+#[test]
+fn each_attempt_begins_with_the_primary_domain_and_has_all_fallbacks() {
+    let mut bench = Bench::new(with_fallbacks(&["fallback"]));
+    bench.client.connect(bench.now);
+    for _ in 0..3 {
+        assert_eq!(bench.did().opened[0].host, "main.realtime.ably.net");
+        bench.lose(80003);
+        let check = bench.did().checks[0];
+        bench.client.handle_connectivity(check, true, bench.now);
+        assert_eq!(bench.did().opened[0].host, "fallback");
+        bench.lose(80003);
+        let did = bench.did();
+        assert_eq!((did.entered(), did.checks), (vec![ConnectionState::Disconnected], vec![]));
+        bench.advance(did.states[0].2.unwrap());
+    }
+    // A connection to a fallback domain does not change that.
+    bench.lose(80003);
+    let check = bench.did().checks[0];
+    bench.client.handle_connectivity(check, true, bench.now);
+    bench.accept(connected("connection"));
+    assert_eq!(bench.client.host(), "fallback");
+    bench.did();
+    bench.lose(80003);
+    assert_eq!(bench.did().opened[0].host, "main.realtime.ably.net");
+}
+
+// Spec: RTC8b, RTN17i
+#[test]
+fn an_attempt_with_a_new_token_begins_with_the_primary_domain() {
+    let mut bench = Bench::new(with_fallbacks(&["fallback"]));
+    bench.client.connect(bench.now);
+    bench.lose(80003);
+    let check = bench.did().checks[0];
+    bench.client.handle_connectivity(check, true, bench.now);
+    assert_eq!(bench.did().opened[0].host, "fallback");
+    bench.client.authorize(OpId(1), bench.now);
+    let (auth, _) = bench.did().tokens[0];
+    bench.client.handle_token(auth, Ok(grant(1)), bench.now);
+    assert_eq!(bench.did().opened[0].host, "main.realtime.ably.net");
+    bench.lose(80003);
+    assert_eq!(bench.did().checks.len(), 1, "the fallback is tried once more");
+}
+
 // Spec: RTN22
 #[test]
 fn one_new_token_is_enough_for_two_requests_of_the_service() {

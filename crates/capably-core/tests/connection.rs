@@ -132,6 +132,43 @@ fn only_the_first_connection_of_a_client_recovers() {
     assert_eq!(bench.did().published(), [(0, "a")]);
 }
 
+// Spec: RTN16j, RTL12
+#[test]
+fn the_gap_of_a_channel_that_is_not_recovered_begins_where_the_earlier_client_was() {
+    let mut config = with_key();
+    config.recover = Some(recovery_key());
+    let mut bench = Bench::new(config);
+    bench.client.open_channel(CHANNEL, "ch".into(), ChannelOptions::default());
+    bench.client.connect(bench.now);
+    bench.accept(connected("old"));
+    bench.client.attach(CHANNEL, OpId(1), bench.now);
+    bench.say(attached("ch"));
+    let told = bench.did().told;
+    let gap = told.iter().find_map(|event| match event {
+        Event::Gap(CHANNEL, gap) => Some(gap.after.as_deref()),
+        _ => None,
+    });
+    assert_eq!(gap, Some(Some("serial-of-ch")), "{told:?}");
+}
+
+/// The earlier client may have entered a channel that its recovery key does not name.
+// Spec: RTN16, RTS4a
+#[test]
+fn a_recovered_client_detaches_released_channels_that_it_has_not_attached() {
+    for (recover, expected) in [(Some(recovery_key()), 1), (None, 0)] {
+        let mut config = with_key();
+        config.recover = recover;
+        let mut bench = Bench::new(config);
+        bench.client.open_channel(CHANNEL, "other".into(), ChannelOptions::default());
+        bench.client.connect(bench.now);
+        bench.accept(connected("old"));
+        bench.did();
+        bench.client.release_channel(CHANNEL, bench.now);
+        let detach = ClientFrame::Detach { channel: "other".into() };
+        assert_eq!(bench.did().sent, vec![detach; expected]);
+    }
+}
+
 // Spec: RTN16l
 #[test]
 fn a_recovery_with_an_error_counts_as_failed() {

@@ -472,3 +472,37 @@ fn a_reconnect_syncs_anew() {
     assert!(removed, "{did:?}");
     assert_eq!(score(&bench), None);
 }
+
+/// A channel without objects is in sync as soon as it is attached, whether a call has asked for them before or not.
+// Spec: RTO4, RTO4b
+#[test]
+fn a_call_after_the_attach_of_a_channel_without_objects_waits_for_nothing() {
+    let mut bench = opened(with_key(), &BOTH);
+    bench.client.attach(CHANNEL, OpId(1_000), bench.now);
+    bench.say(attached_as(BOTH.iter().copied().collect()));
+    bench.did();
+    bench.client.await_objects(CHANNEL, OpId(1), bench.now);
+    assert_eq!(bench.did().done, [(OpId(1), Ok(Outcome::Done))]);
+}
+
+/// The deadline of the sync does not end a call while there is no connection. Connections that come and go before the
+/// channel is attached again must not put off the end of the call for ever.
+// Spec: RTO23c
+#[test]
+fn a_call_ends_although_the_connection_flaps() {
+    let mut bench = syncing();
+    bench.client.await_objects(CHANNEL, OpId(1), bench.now);
+    let start = bench.now.instant;
+    let mut done = Vec::new();
+    while done.is_empty() {
+        assert!(bench.now.instant.since(start) < 200 * SECOND, "it is still waiting");
+        bench.advance(9 * SECOND);
+        bench.lose(80003);
+        bench.advance(SECOND);
+        bench.accept(connected("connection"));
+        done = bench.did().done;
+    }
+    // The TTL of the connection and the time of a request.
+    assert!(bench.now.instant.since(start) >= 130 * SECOND, "it ends early");
+    assert!(matches!(done[..], [(OpId(1), Err(_))]), "{done:?}");
+}

@@ -340,8 +340,11 @@ fn a_late_result_of_an_abandoned_request_changes_nothing() {
 fn debug_shows_no_secret() {
     let mut activation = active(None);
     activation.details_changed(address("t0ken"));
-    let text = format!("{activation:?} {:?}", activation.device());
-    assert!(text.contains("device-0"), "{text}");
+    let registration = registration("t0ken", Some("ada"));
+    let device = activation.device();
+    let text = format!("{activation:?} {device:?} {:?} {registration:?}", identity(0));
+    assert_eq!(text.matches("device-0").count(), 3, "{text}");
+    assert!(text.contains("ada"), "{text}");
     for secret in ["secret-0", "identity-0", "t0ken"] {
         assert!(!text.contains(secret), "{text}");
     }

@@ -1,0 +1,141 @@
+//! Members of a client: those that enter again when their channel is attached again, and those that do not.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use capably_core::{ChannelId, OpId};
+use capably_protocol::{
+    ClientFrame, PresenceAction, PresenceMessage, ServerFrame, Str, frame::Delivery,
+};
+
+use support::*;
+
+mod support;
+
+const CHANNEL: ChannelId = ChannelId(0);
+
+/// The client sends this about a member, as the next operation.
+fn send(bench: &mut Bench, op: u64, action: PresenceAction, member: &'static str) {
+    let message = PresenceMessage {
+        action: Some(action),
+        client_id: Some(member.into()),
+        ..PresenceMessage::default()
+    };
+    bench.client.presence(CHANNEL, message, OpId(op), bench.now);
+}
+
+/// The service sends this about a member of a connection.
+fn tell(
+    bench: &mut Bench,
+    connection: &'static str,
+    id: &'static str,
+    action: PresenceAction,
+    member: &'static str,
+) {
+    let message = PresenceMessage {
+        id: Some(id.into()),
+        action: Some(action),
+        client_id: Some(member.into()),
+        connection_id: Some(connection.into()),
+        timestamp: Some(1),
+        ..PresenceMessage::default()
+    };
+    bench.say(ServerFrame::Presence(Delivery::new("ch", vec![message])));
+}
+
+/// The channel is attached again, without continuity. Returns the members that enter again, with their ids.
+fn entering_again(bench: &mut Bench) -> Vec<(Str, Option<Str>)> {
+    bench.did();
+    bench.say(attached("ch"));
+    let entered = bench.did().sent.into_iter().map(|frame| match frame {
+        ClientFrame::Presence(publish) => {
+            let member = &publish.items[0];
+            assert_eq!(member.action, Some(PresenceAction::Enter));
+            (member.client_id.clone().unwrap(), member.id.clone())
+        }
+        other => panic!("not expected: {other:?}"),
+    });
+    entered.collect()
+}
+
+fn attached_to_ch() -> Bench {
+    let mut bench = Bench::connected(with_key());
+    bench.attached(CHANNEL, "ch");
+    bench
+}
+
+// Spec: RTP17b, RTP17g, RTP17g1
+#[test]
+fn a_member_is_known_from_its_acknowledgement_on_with_the_id_of_its_frame() {
+    let mut bench = attached_to_ch();
+    send(&mut bench, 1, PresenceAction::Enter, "ada");
+    bench.say(ack(0));
+    send(&mut bench, 2, PresenceAction::Enter, "bob");
+    bench.say(ack(1));
+    let ids = |ids: [&'static str; 2]| {
+        vec![("ada".into(), Some(ids[0].into())), ("bob".into(), Some(ids[1].into()))]
+    };
+    assert_eq!(entering_again(&mut bench), ids(["connection:0:0", "connection:1:0"]));
+    // The id of another connection has no meaning on this one.
+    bench.lose(80003);
+    bench.did();
+    bench.accept(connected("another"));
+    let entered = entering_again(&mut bench);
+    assert_eq!(entered, [("ada".into(), None), ("bob".into(), None)]);
+}
+
+// Spec: RTP17b
+#[test]
+fn a_member_of_another_connection_does_not_enter_again() {
+    let mut bench = attached_to_ch();
+    tell(&mut bench, "connection", "connection:0:0", PresenceAction::Enter, "ada");
+    tell(&mut bench, "other", "other:0:0", PresenceAction::Enter, "bob");
+    assert_eq!(entering_again(&mut bench), [("ada".into(), Some("connection:0:0".into()))]);
+}
+
+/// An ENTER that arrives after its LEAVE was acknowledged may have been sent before the LEAVE. It must not count even if the
+/// service has acknowledged events of other members since.
+// Spec: RTP17b
+#[test]
+fn an_enter_that_arrives_after_its_leave_was_acknowledged_does_not_bring_the_member_back() {
+    let mut bench = attached_to_ch();
+    send(&mut bench, 1, PresenceAction::Enter, "ada");
+    send(&mut bench, 2, PresenceAction::Leave, "ada");
+    send(&mut bench, 3, PresenceAction::Enter, "bob");
+    for serial in 0..3 {
+        bench.say(ack(serial));
+    }
+    tell(&mut bench, "connection", "connection:0:0", PresenceAction::Enter, "ada");
+    assert_eq!(entering_again(&mut bench), [("bob".into(), Some("connection:2:0".into()))]);
+}
+
+/// On another connection its serials count anew, so a LEAVE of the one before says nothing about them.
+// Spec: RTP17b
+#[test]
+fn a_leave_of_an_earlier_connection_does_not_count() {
+    let mut bench = attached_to_ch();
+    for (op, action) in [(1, PresenceAction::Enter), (2, PresenceAction::Leave)] {
+        send(&mut bench, op, action, "ada");
+        bench.say(ack(op - 1));
+    }
+    bench.lose(80003);
+    bench.did();
+    bench.accept(connected("another"));
+    bench.say(attached("ch"));
+    send(&mut bench, 3, PresenceAction::Enter, "ada");
+    bench.say(ack(0));
+    tell(&mut bench, "another", "another:0:0", PresenceAction::Enter, "ada");
+    assert_eq!(entering_again(&mut bench), [("ada".into(), Some("another:0:0".into()))]);
+}
+
+/// An ENTER behind an UPDATE would bring back the data before it.
+// Spec: RTP17g, RTN19a
+#[test]
+fn a_member_of_which_a_message_is_under_way_does_not_enter_again() {
+    let mut bench = attached_to_ch();
+    for (op, member) in [(1, "ada"), (2, "bob")] {
+        send(&mut bench, op, PresenceAction::Enter, member);
+        bench.say(ack(op - 1));
+    }
+    send(&mut bench, 3, PresenceAction::Update, "ada");
+    assert_eq!(entering_again(&mut bench), [("bob".into(), Some("connection:1:0".into()))]);
+}
