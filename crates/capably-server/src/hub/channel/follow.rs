@@ -17,7 +17,7 @@ use crate::{
             proposal::{Body, Events, Place, Proposal},
         },
         objects::Unsaved,
-        presence::Members,
+        presence::{Members, event_id, is_left_id, place_of},
     },
 };
 
@@ -193,20 +193,36 @@ impl Channels {
         (dropped, settled)
     }
 
-    /// The events of a frame that the engine has an earlier copy of, if members of it have left meanwhile because their
-    /// client was disconnected for too long. They enter again.
+    /// The events of a frame that the engine has an earlier copy of at this position, for the members that have left
+    /// meanwhile because their client was disconnected for too long. They enter again, unless the client has sent another
+    /// event of the member behind this one.
     pub(super) fn lapsed_again(&self, proposal: &Proposal, position: Position) -> Option<Body> {
         let Body::Presence(events) = &proposal.body else { return None };
         let channel = self.map.get(&*proposal.channel)?;
-        let has_lapsed = |item: &PresenceMessage| {
-            let client = item.client_id.as_ref()?;
-            let entries = channel.log.iter().rev().take_while(|it| it.position() > position);
-            let own = entries.filter(|entry| entry.connection() == Some(&events.connection));
-            let mut events = own.flat_map(|entry| entry.members().iter().rev());
-            let newest = events.find(|event| event.client_id.as_ref() == Some(client))?;
-            Some(crate::hub::presence::is_left_id(newest.id.as_deref()?))
-        };
-        let any = events.items.iter().any(|item| has_lapsed(item) == Some(true));
-        any.then(|| Body::Presence(Events { again: Some(position), ..events.clone() }))
+        let connection = &events.connection;
+        let entries = channel.log.iter().rev().take_while(|it| it.position() > position);
+        let own = entries.filter(|entry| entry.connection() == Some(connection));
+        let later: Vec<_> = own.flat_map(|entry| entry.members().iter().rev()).collect();
+        let lapsed = events.items.iter().enumerate().filter_map(|(index, item)| {
+            let place = (events.msg_serial, index);
+            let mut newest_first = later.iter().filter(|it| it.client_id == item.client_id);
+            let has_lapsed = newest_first.next().is_some_and(|newest| is_left(newest));
+            let is_last = newest_first.all(|event| {
+                let at = event.id.as_deref().and_then(|id| place_of(id, connection));
+                at.is_none_or(|at| at <= place)
+            });
+            // The frame has fewer items now, so each needs its id.
+            let id = Some(event_id(item, connection, place));
+            (has_lapsed && is_last).then(|| PresenceMessage { id, ..item.clone() })
+        });
+        let items: Vec<_> = lapsed.collect();
+        let (msg_serial, again) = (u64::MAX, Some(position));
+        let events = Events { msg_serial, again, items, ..events.clone() };
+        (!events.items.is_empty()).then_some(Body::Presence(events))
     }
+}
+
+/// Whether the event is of a member that left because its client was disconnected for too long, or detached.
+fn is_left(event: &PresenceMessage) -> bool {
+    event.id.as_deref().is_some_and(is_left_id)
 }

@@ -29,7 +29,7 @@ struct EventOrigin<'a> {
 }
 
 /// The place of an event among those of its connection: the `msgSerial` of its frame, and its index there.
-type Place = (u64, usize);
+pub(crate) type Place = (u64, usize);
 
 /// Checks every event and converts it to canonical form. Returns their size, too.
 pub(crate) fn check_events(
@@ -145,10 +145,11 @@ impl Presence {
             // if the member has lapsed since. The nodes of a cluster do not all know which members have lapsed: there, the
             // proposer has checked it.
             None if owner.is_some() => true,
-            // A client that enters again may not have received all of its events before it lapsed.
+            // A repeated frame has an effect unless the client has sent another event of the member behind it. A client that
+            // enters again in a new frame may not have received all of its events before it lapsed.
             None => {
                 let lapsed = self.connections.get(connection)?.lapsed.get(&lapsed)?;
-                earlier.is_some() || was(lapsed).is_some_and(|lapsed| lapsed <= at)
+                !repeated || was(lapsed).is_some_and(|lapsed| lapsed <= place)
             }
         };
         if !has_effect {
@@ -220,7 +221,7 @@ fn earlier_place(item: &PresenceMessage, connection: &str, place: Place) -> Opti
 }
 
 /// The place in an event's id, if the event is of this connection.
-fn place_of(id: &str, connection: &str) -> Option<Place> {
+pub(crate) fn place_of(id: &str, connection: &str) -> Option<Place> {
     let rest = id.strip_prefix(connection)?.strip_prefix(':')?;
     let (msg_serial, index) = rest.split_once(':')?;
     Some((msg_serial.parse().ok()?, index.parse().ok()?))

@@ -23,7 +23,7 @@ use super::{
 
 pub(crate) use self::read::MembersQuery;
 pub(crate) use self::{
-    change::{check_events, event_id},
+    change::{check_events, event_id, place_of},
     depart::{is_left_id, leaving, left_id},
     owner::Members,
     sync::Viewer,

@@ -82,7 +82,16 @@ impl Node {
             client_id: Some("ada".into()),
             ..PresenceMessage::default()
         };
-        let items = Arc::from(vec![item]);
+        self.send_items(transport, msg_serial, vec![item]);
+    }
+
+    pub(super) fn send_items(
+        &mut self,
+        transport: TransportId,
+        msg_serial: u64,
+        items: Vec<PresenceMessage>,
+    ) {
+        let items = Arc::from(items);
         let params = Default::default();
         let publish = Publish { channel: CHANNEL, msg_serial, items, params };
         self.bench.send(transport, vec![ClientFrame::Presence(publish)]);

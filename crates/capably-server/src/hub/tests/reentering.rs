@@ -1,12 +1,12 @@
 //! Members that have left while their client was disconnected, and enter again when it repeats its events.
 
-use capably_protocol::PresenceAction;
+use capably_protocol::{PresenceAction, PresenceMessage};
 
 use super::{
     departing::{CHANNEL, Fate, Node, is_detached},
     *,
 };
-use crate::hub::{Need, NodeId};
+use crate::hub::{MembersQuery, Need, NodeId};
 
 /// A member leaves while its client is disconnected. The client comes back and repeats its ENTER, as it has no answer.
 /// Returns its transport.
@@ -15,14 +15,19 @@ pub(super) fn repeated_enter(node: &mut Node) -> (TransportId, Connected) {
     node.enter(first);
     node.settle();
     assert_eq!(node.members(), 1);
-    node.bench.app.transport_closed(first, node.bench.now, &mut node.bench.outputs);
-    node.bench.advance(Duration::from_secs(16));
-    node.settle();
-    assert_eq!(node.members(), 0);
+    lapse(node, first);
     let (second, _) = node.attached(Some(&connected));
     node.bench.frames(second);
     node.enter(second);
     (second, connected)
+}
+
+/// A transport ends, and the members of its client leave.
+fn lapse(node: &mut Node, client: TransportId) {
+    node.bench.app.transport_closed(client, node.bench.now, &mut node.bench.outputs);
+    node.bench.advance(Duration::from_secs(16));
+    node.settle();
+    assert_eq!(node.members(), 0);
 }
 
 fn detach() -> Vec<ClientFrame> {
@@ -123,4 +128,109 @@ fn a_detach_waits_for_a_repeated_event_so_that_its_member_leaves() {
     node.settle();
     assert_eq!(node.members(), 0);
     assert!(node.bench.frames(client).iter().any(is_detached));
+}
+
+/// The members and their data, in the order in which they entered.
+fn present(node: &Node) -> Vec<(Str, Option<Str>)> {
+    let query =
+        MembersQuery { page: all(Direction::Forwards), client_id: None, connection_id: None };
+    let page = node.bench.app.members(&node.bench.identity(), &CHANNEL, &query).unwrap();
+    let members = page
+        .items
+        .iter()
+        .map(|member| (member.client_id.clone().unwrap(), member.data.as_str().map(Str::from)));
+    members.collect()
+}
+
+fn event(action: PresenceAction, client: &'static str, data: &'static str) -> PresenceMessage {
+    PresenceMessage {
+        action: Some(action),
+        client_id: Some(client.into()),
+        data: data.into(),
+        ..PresenceMessage::default()
+    }
+}
+
+/// A client sends frames, with serials from 0. Its transport ends, and its members leave. It comes back and repeats the
+/// frames from this one on, each before or after the one before it is stored.
+fn repeated(
+    node: &mut Node,
+    frames: impl Fn(&Connected) -> Vec<Vec<PresenceMessage>>,
+    from: usize,
+    is_slow: bool,
+) -> (TransportId, Connected) {
+    let (first, connected) = node.attached(None);
+    let frames = frames(&connected);
+    for (serial, items) in (0..).zip(frames.clone()) {
+        node.send_items(first, serial, items);
+        node.settle();
+    }
+    lapse(node, first);
+    let (second, _) = node.attached(Some(&connected));
+    node.bench.frames(second);
+    for (serial, items) in (0..).zip(frames).skip(from) {
+        node.send_items(second, serial, items);
+        if is_slow {
+            node.settle();
+        }
+    }
+    node.settle();
+    (second, connected)
+}
+
+/// The client has entered again in a second frame, as when its channel is attached again. Then it left, and entered anew.
+/// Only the last of these frames says what the member is.
+// Spec: RTN19a, RTP17g
+#[test]
+fn repeated_events_bring_back_what_the_client_sent_last() {
+    for (id, is_slow) in
+        [None, Some(NodeId(1))].into_iter().flat_map(|id| [(id, false), (id, true)])
+    {
+        let mut node = Node::with_id(id);
+        let enter = |connected: &Connected, serial: u64, data: &'static str| {
+            let connection = connected.connection_id.as_ref().unwrap();
+            let id = Some(format!("{connection}:{serial}:0").into());
+            vec![PresenceMessage { id, ..event(PresenceAction::Enter, "ada", data) }]
+        };
+        let frames = |connected: &Connected| {
+            vec![
+                vec![event(PresenceAction::Enter, "ada", "one")],
+                enter(connected, 0, "one"),
+                vec![event(PresenceAction::Leave, "ada", "")],
+                vec![event(PresenceAction::Enter, "ada", "two")],
+            ]
+        };
+        let (client, connected) = repeated(&mut node, frames, 1, is_slow);
+        let two = [("ada".into(), Some("two".into()))];
+        assert_eq!(present(&node), two, "{id:?}, slow: {is_slow}");
+        assert_eq!(answers(&mut node, client).iter().map(|answer| answer.1).sum::<u64>(), 3);
+        node.send_items(client, 4, enter(&connected, 3, "two"));
+        node.settle();
+        assert_eq!(present(&node), two, "{id:?}, slow: {is_slow}");
+    }
+}
+
+/// One frame may have several members. Those that have left since it was sent stay away.
+// Spec: RTN19a
+#[test]
+fn a_repeated_frame_brings_back_only_the_members_that_its_client_still_has() {
+    for (id, is_slow) in
+        [None, Some(NodeId(1))].into_iter().flat_map(|id| [(id, false), (id, true)])
+    {
+        let mut node = Node::with_id(id);
+        let frames = |_: &Connected| {
+            vec![
+                ["ada", "bob", "cyd"]
+                    .map(|name| event(PresenceAction::Enter, name, "here"))
+                    .to_vec(),
+                vec![event(PresenceAction::Leave, "ada", "")],
+                vec![event(PresenceAction::Update, "cyd", "there")],
+            ]
+        };
+        repeated(&mut node, frames, 0, is_slow);
+        let mut present = present(&node);
+        present.sort();
+        let expected = [("bob".into(), Some("here".into())), ("cyd".into(), Some("there".into()))];
+        assert_eq!(present, expected, "{id:?}, slow: {is_slow}");
+    }
 }
