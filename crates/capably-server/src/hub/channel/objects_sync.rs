@@ -51,6 +51,8 @@ enum Progress {
     Due,
     Sending {
         sync: Arc<SyncPages>,
+        /// The last entry of the channel when the sync began. The pages may be older, but nothing has changed since.
+        since: Position,
         /// The index of the next page.
         next: usize,
         /// Whether the client has requested another sync meanwhile.
@@ -65,13 +67,12 @@ impl ObjectsFeed {
     pub(super) fn wants(&self, entry: &Entry) -> bool {
         match &self.0 {
             Progress::Due => false,
-            Progress::Sending { sync, .. } => entry.position() > sync.since,
-            Progress::Sent(since) => entry.position() > *since,
+            Progress::Sending { since, .. } | Progress::Sent(since) => entry.position() > *since,
         }
     }
 
     /// Begins another sync, after the one that is under way.
-    fn request(&mut self) {
+    pub(super) fn request(&mut self) {
         match &mut self.0 {
             Progress::Due => {}
             Progress::Sending { again, .. } => *again = true,
@@ -83,10 +84,10 @@ impl ObjectsFeed {
     ///
     /// Operations are delivered meanwhile: clients apply them after the sync, except those that a state has already (RTO7).
     fn send(&mut self, transport: TransportId, budget: &mut usize, outputs: &mut Vec<Output>) {
-        let Progress::Sending { sync, next, again } = &mut self.0 else { return };
+        let Progress::Sending { sync, since, next, again } = &mut self.0 else { return };
         while *budget > 0 {
             let Some(page) = sync.get(*next) else {
-                self.0 = if *again { Progress::Due } else { Progress::Sent(sync.since) };
+                self.0 = if *again { Progress::Due } else { Progress::Sent(*since) };
                 return;
             };
             *next += 1;
@@ -187,12 +188,13 @@ impl Channel {
                 Progress::Sending { .. } => feed.send(transport, budget, outputs),
                 Progress::Due => {
                     let sync = self.sync_pages(view);
+                    let since = self.log.last();
                     let found =
                         subscriber::find(&mut self.subscribers, &mut self.views, transport, view);
                     let Some(feed) = found.and_then(|it| it.objects.as_deref_mut()) else {
                         return true;
                     };
-                    feed.0 = Progress::Sending { sync, next: 0, again: false };
+                    feed.0 = Progress::Sending { sync, since, next: 0, again: false };
                 }
             }
             if *budget == 0 {

@@ -75,9 +75,9 @@ impl Order {
         }
     }
 
-    /// Whether the engine can have entries about members after this position that this server has not applied, and that no
-    /// later entry corrects. Without a cluster, they are of an earlier life of the server, whose members have gone with it,
-    /// or of proposals that the engine has refused and stored all the same, or that had no effect.
+    /// Whether the engine can have entries about members or objects after this position that this server has not applied,
+    /// and that no later entry corrects. Without a cluster, they are of an earlier life of the server, whose members have
+    /// gone with it, or of proposals that the engine has refused and stored all the same, or that had no effect.
     pub(super) fn may_have_unapplied(&self, position: Position) -> bool {
         match self {
             Self::Engine(proposals) if proposals.node.is_none() => {
@@ -138,10 +138,11 @@ pub(crate) struct Proposals {
     newest: Position,
     /// The first position that the hub has committed.
     first: Option<Position>,
-    /// The first ticket after the last refusal of a proposal about members, until a proposal from that ticket on is
-    /// committed.
+    /// The first ticket after the last refusal of a proposal about members or objects, until a proposal from that ticket on
+    /// is committed.
     refused: Option<Ticket>,
-    /// Events of members that are stored and not applied are not after this position, unless `refused` is set.
+    /// Entries about members or objects that are stored and not applied are not after this position, unless `refused` is
+    /// set.
     unapplied_until: Position,
     /// The positions of frames that are delivered and not logged. They lie before those of all entries.
     ephemeral: u64,
@@ -152,11 +153,11 @@ impl Proposals {
     fn decided(
         &mut self,
         ticket: Ticket,
-        about_members: bool,
+        is_about_state: bool,
         result: &Result<Appended, ErrorInfo>,
     ) {
         match result {
-            Err(_) if about_members => self.refused = Some(self.next),
+            Err(_) if is_about_state => self.refused = Some(self.next),
             Ok(Appended { position, repeated: false })
                 if self.refused.is_some_and(|refused| refused <= ticket) =>
             {
@@ -363,7 +364,7 @@ impl Channels {
         let Order::Engine(proposals) = &mut self.order else { return None };
         let waiting = proposals.waiting.remove(&ticket)?;
         let Waiting { proposal, receipt, pushes, origin, .. } = waiting;
-        proposals.decided(ticket, proposal.body.is_about_members(), &result);
+        proposals.decided(ticket, proposal.body.is_about_state(), &result);
         let about = proposal.about();
         if result.is_err() {
             // Members that are gone would stay for ever.
@@ -547,9 +548,9 @@ mod tests {
         let refused = || Err(error::not_stored());
         let first = Some(Position(1));
         let mut order = Order::Engine(Proposals { next: Ticket(3), first, ..Proposals::default() });
-        let mut decide = |ticket, about_members, result: Result<Appended, ErrorInfo>| {
+        let mut decide = |ticket, is_about_state, result: Result<Appended, ErrorInfo>| {
             if let Order::Engine(proposals) = &mut order {
-                proposals.decided(Ticket(ticket), about_members, &result);
+                proposals.decided(Ticket(ticket), is_about_state, &result);
             }
             [BEFORE, AFTER].map(|position| order.may_have_unapplied(position))
         };

@@ -310,6 +310,15 @@ impl Channel {
         let mut budget = usize::MAX;
         for entry in excerpt.log().after(position) {
             subscriber.behind = Some(entry.position());
+            if subscriber.may_see_unapplied
+                && !entry.operations().is_empty()
+                && subscriber.wants(entry)
+                && let Some(feed) = &mut subscriber.objects
+            {
+                // The next step sends the objects as they are, in place of operations that may not be in them.
+                feed.request();
+                continue;
+            }
             subscriber.replay(transport, view, excerpt.changes(), entry, &mut budget, outputs);
         }
         subscriber.behind = Some(excerpt.end());

@@ -39,7 +39,7 @@ pub(crate) struct Subscriber {
     /// The position that a replay has reached. While it is set, new entries go to the log only, so that the subscriber
     /// receives them in order.
     pub(super) behind: Option<Position>,
-    /// Whether the replay can have entries about members that this server has not applied.
+    /// Whether the replay can have entries about members or objects that this server has not applied.
     pub(super) may_see_unapplied: bool,
     /// Whether the replay has sent events of members that may be among those. A sync follows it.
     pub(super) needs_members: bool,

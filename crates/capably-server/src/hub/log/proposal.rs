@@ -71,6 +71,11 @@ impl Body {
         matches!(self, Self::Presence(_) | Self::Departure(_) | Self::Adoption(_))
     }
 
+    /// Whether it changes what the hub has of a channel beside its log: members or objects.
+    pub(crate) fn is_about_state(&self) -> bool {
+        self.is_about_members() || matches!(self, Self::Objects(_))
+    }
+
     /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         fn of<T>(items: &[T], size: impl Fn(&T) -> usize) -> usize {

@@ -24,8 +24,6 @@ pub(super) const OVERHEAD: usize = 120;
 /// them, and their encodings.
 #[derive(Debug)]
 pub(crate) struct SyncPages {
-    /// The sync has the operations up to this position.
-    pub(crate) since: Position,
     pages: Vec<Arc<Broadcast>>,
 }
 
@@ -42,7 +40,7 @@ impl SyncPages {
             delivery.channel_serial = Some(format!("{id}:{cursor}").into());
             Broadcast::new(Entry::objects_page(since, size, delivery))
         });
-        Self { since, pages: pages.collect() }
+        Self { pages: pages.collect() }
     }
 
     /// The page at this index; none after the last.
