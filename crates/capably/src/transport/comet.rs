@@ -135,12 +135,12 @@ impl CometSocket {
     /// Ready when a packet has arrived.
     fn poll_packets(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         loop {
-            let sent = self.poll_sending(cx);
+            // The error follows the packets that have arrived. Were it dropped, nothing would send its frames again.
+            if let Poll::Ready(Err(error)) = self.poll_sending(cx) {
+                self.failure.get_or_insert(error);
+            }
             if !self.received.is_empty() {
                 return Poll::Ready(Ok(()));
-            }
-            if let Poll::Ready(Err(error)) = sent {
-                return Poll::Ready(Err(error));
             }
             if let Some(failure) = self.failure.take() {
                 return Poll::Ready(Err(failure));
@@ -321,4 +321,48 @@ fn dial_failed(error: Error) -> Error {
     let status = error.status().unwrap_or(0);
     let message = format!("comet cannot connect: {}", error.message());
     Error::new(ErrorCode::CONNECTION_FAILED, status, message).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{BoxFuture, HttpError, HttpErrorKind, HttpRequest, HttpResponse};
+
+    /// A service that answers every request with two frames, except those that send: they break off.
+    struct Broken;
+
+    impl HttpClient for Broken {
+        fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
+            Box::pin(async move {
+                if request.url.contains("/send") {
+                    tokio::task::yield_now().await;
+                    return Err(HttpError::new(HttpErrorKind::Interrupted, "it breaks off"));
+                }
+                let frames = HttpResponse::new(200, r#"[{"action":4},{"action":0}]"#);
+                Ok(frames.with_header("Content-Type", "application/json"))
+            })
+        }
+    }
+
+    async fn receive(socket: &mut dyn WebSocket) -> Result<usize> {
+        let mut packets = Vec::new();
+        poll_fn(|cx| socket.poll_receive(cx, &mut packets, 1)).await.map(|()| packets.len())
+    }
+
+    /// Its frames are lost, so that nothing else may go on.
+    #[tokio::test]
+    async fn a_request_to_send_that_fails_ends_the_connection_after_the_frames_that_have_arrived() {
+        let limit = Duration::from_secs(10);
+        let request = DialRequest::of_url("ws://service/", 1024, limit).unwrap();
+        let mut socket = CometSocket::open(Arc::new(Broken), &request, false).await.unwrap();
+        assert_eq!(receive(&mut *socket).await.unwrap(), 1);
+        socket.connected("key");
+        socket.send(Packet::Text("{}".into())).unwrap();
+        let flush = poll_fn(|cx| Poll::Ready(socket.poll_flush(cx).is_pending())).await;
+        assert!(flush, "the request is under way");
+        assert_eq!(receive(&mut *socket).await.unwrap(), 1);
+        let error = receive(&mut *socket).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::CONNECTION_DISCONNECTED);
+        assert!(error.to_string().contains("breaks off"), "{error}");
+    }
 }
