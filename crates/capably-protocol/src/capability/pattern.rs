@@ -59,17 +59,13 @@ impl Pattern {
     /// Compares how specific two patterns are; the more specific one is greater. Segments compare from the first on, so
     /// `a:b:*` is greater than `a:*:c`. A pattern is less than those that it covers.
     pub fn cmp_specificity(&self, other: &Self) -> Ordering {
-        let ranks = |pattern: &Self| -> Vec<u8> {
-            let last = pattern.segments.len() - 1;
-            let rank = |(index, segment): (usize, &Segment)| match segment {
-                Segment::Literal(_) => 2,
-                Segment::Any if index < last => 1,
-                Segment::Any => 0,
-            };
-            pattern.segments.iter().enumerate().map(rank).collect()
-        };
+        // A `*` at the end covers longer patterns, and is before them as the shorter one.
+        let literal = |segment: &Segment| *segment != Segment::Any;
+        let segments = |pattern: &Self| pattern.segments.iter().map(literal).collect::<Vec<_>>();
         let any_qualifier = |pattern: &Self| pattern.qualifier.as_deref() == Some("*");
-        ranks(self).cmp(&ranks(other)).then_with(|| any_qualifier(other).cmp(&any_qualifier(self)))
+        segments(self)
+            .cmp(&segments(other))
+            .then_with(|| any_qualifier(other).cmp(&any_qualifier(self)))
     }
 
     /// Whether it matches every channel that has no qualifier.

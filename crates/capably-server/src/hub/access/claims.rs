@@ -227,4 +227,17 @@ mod tests {
         assert_eq!(stamped(json!({}), None), json!({}));
         assert_eq!(stamped(json!(null), None), json!(null));
     }
+
+    #[test]
+    fn extras_with_anything_but_the_claim_of_the_server_are_the_clients() {
+        for (extras, expected) in [
+            (json!(null), true),
+            (json!({"userClaim": "host"}), true),
+            (json!({}), false),
+            (json!({"a": 1}), false),
+            (json!({"userClaim": "host", "a": 1}), false),
+        ] {
+            assert_eq!(is_stamp_only(extras.as_object()), expected, "{extras}");
+        }
+    }
 }

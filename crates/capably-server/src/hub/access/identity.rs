@@ -230,3 +230,18 @@ pub(crate) fn is_app_id(text: &str) -> bool {
     text.len() == 6
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_an_app_has_six_characters_of_an_alphabet() {
+        for id in ["appIdX", "a_-_-9", "______", "------"] {
+            assert!(is_app_id(id), "{id}");
+        }
+        for text in ["", "appId", "appIdXY", "app.Id", "app Id", "app:Id", "appIé"] {
+            assert!(!is_app_id(text), "{text}");
+        }
+    }
+}

@@ -48,6 +48,13 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
+    /// Differences of two bytes do not make up for each other.
+    #[test]
+    fn no_other_text_is_the_secret() {
+        let secret = Secret::new("s3cr3t");
+        assert!((0..5_000).all(|number| !secret.is(&number.to_string())));
+    }
+
     #[test]
     fn secrets_compare_their_whole_text_and_debug_hides_it() {
         let secret = Secret::new("s3cr3t");
