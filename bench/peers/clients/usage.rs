@@ -13,10 +13,19 @@ pub fn cpu() -> f64 {
     tasks.flatten().filter_map(|task| nanos(task.path().join("schedstat"))).sum::<f64>() / 1e9
 }
 
-/// Bytes of memory, as the system counts them (`VmRSS`).
+/// Bytes of memory, as the system counts them.
 pub fn memory() -> u64 {
+    counted("VmRSS:")
+}
+
+/// The part of it that is the process's own: without the pages of programs and libraries, which are those of files.
+pub fn own_memory() -> u64 {
+    counted("RssAnon:")
+}
+
+fn counted(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("this is Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kibibytes.expect("the system counts the memory of a process") * 1024
 }

@@ -75,6 +75,11 @@ fn compare(rounds: usize, peers: &[Peer]) -> Result<Table, String> {
         Unit::Memory,
         median(&samples, |_, sample| sample["idle"]),
     );
+    table.add(
+        "of it, the process's own memory",
+        Unit::Memory,
+        median(&samples, |_, sample| sample["own"]),
+    );
     let channel = median(&samples, |_, sample| sample["channel"]);
     table.add("memory of one further channel", Unit::Memory, channel);
     Ok(table)

@@ -21,7 +21,7 @@ impl Unit {
             Self::MessagesPerSecond => format!("{:.1} k/s", value / 1e3),
             Self::CpuPerMessage => format!("{:.2} µs", value * 1e6),
             Self::Time => format!("{:.2} ms", value * 1e3),
-            Self::Memory if value < 100.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
+            Self::Memory if value < 1024.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
             Self::Memory => format!("{:.1} MiB", value / 1024.0 / 1024.0),
         }
     }

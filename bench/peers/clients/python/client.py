@@ -94,17 +94,17 @@ async def connecting():
 async def memory():
     client = await connect()
     await client.channels.get("prices").subscribe(lambda message: None)
-    idle = rss()
+    idle, own = memory_of("VmRSS"), memory_of("RssAnon")
     for number in range(count):
         await client.channels.get(f"channel:{number}").attach()
-    return {"idle": idle, "channel": (rss() - idle) // count}
+    return {"idle": idle, "own": own, "channel": (memory_of("VmRSS") - idle) // count}
 
 
-def rss():
-    """Bytes of memory. The collector runs before, so that garbage does not count."""
+def memory_of(field):
+    """Bytes of memory, by the name of a field of /proc. The collector runs before, so that garbage does not count."""
     gc.collect()
     with open("/proc/self/status", encoding="ascii") as status:
-        line = next(line for line in status if line.startswith("VmRSS:"))
+        line = next(line for line in status if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 

@@ -96,7 +96,7 @@ fn report((start, cpu): (Instant, f64)) {
 
 async fn memory(client: &Realtime, count: usize) -> Outcome<()> {
     let _messages = client.channels.get("prices").await.subscribe().await?;
-    let idle = usage::memory();
+    let (idle, own) = (usage::memory(), usage::own_memory());
     let mut channels = Vec::with_capacity(count);
     for number in 0..count {
         let channel = client.channels.get(&format!("channel:{number}")).await;
@@ -104,6 +104,6 @@ async fn memory(client: &Realtime, count: usize) -> Outcome<()> {
         channels.push(channel);
     }
     let channel = (usage::memory() - idle) as usize / count;
-    println!("{{\"idle\":{idle},\"channel\":{channel}}}");
+    println!("{{\"idle\":{idle},\"own\":{own},\"channel\":{channel}}}");
     Ok(())
 }
