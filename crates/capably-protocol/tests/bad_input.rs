@@ -154,6 +154,22 @@ fn a_depth_bomb_is_refused_in_every_field() {
     assert_eq!(decode(Format::MsgPack, &bomb, &limits), Err(DecodeError::TooDeep { limit: 120 }));
 }
 
+/// The second one would make the frame another than the decoder has begun to read.
+#[test]
+fn a_frame_with_two_actions_is_malformed() {
+    let msgpack: [&[u8]; 2] = [
+        b"\x83\xa6action\x0e\xa7channel\xa1c\xa6action\x04",
+        b"\x84\xa6action\x0f\xa7channel\xa1c\xa8messages\x90\xa6action\x0f",
+    ];
+    for frame in msgpack {
+        let reason = malformed(decode(Format::MsgPack, frame, &Limits::default()));
+        assert_eq!(reason, "the frame has two actions");
+    }
+    let json = br#"{"action":14,"channel":"c","action":4}"#;
+    let reason = malformed(decode(Format::Json, json, &Limits::default()));
+    assert!(reason.contains("duplicate field `action`"), "{reason}");
+}
+
 #[test]
 fn a_false_length_header_is_malformed() {
     let frames: [&[u8]; 9] = [

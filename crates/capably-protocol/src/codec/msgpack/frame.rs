@@ -1,6 +1,8 @@
 //! Reads frames from MessagePack.
 
-use super::reader::Reader;
+use std::mem;
+
+use super::reader::{Reader, malformed};
 use crate::{
     Flags,
     codec::{
@@ -30,7 +32,7 @@ impl ReadFrame for Reader<'_> {
     }
 
     fn delivery<T: Item>(&mut self, place: &mut Delivery<T>, items: Key) -> Result<(), Fault> {
-        let mut has_channel = false;
+        let (mut has_channel, mut has_action) = (false, false);
         self.fields(|r, key| {
             if key == items.name.as_bytes() {
                 r.items_into(&mut place.items)?;
@@ -47,8 +49,11 @@ impl ReadFrame for Reader<'_> {
             } else if key == name::flags.as_bytes() {
                 place.flags = Flags(r.integer()?.unwrap_or_default());
             } else if key == name::action.as_bytes() {
-                // The action is known: it has led here. A second one must still be an integer.
+                // The action is known: it has led here. A second one would make it another frame.
                 r.integer::<u32>()?;
+                if mem::replace(&mut has_action, true) {
+                    return Err(malformed("the frame has two actions"));
+                }
             } else {
                 r.skip()?;
             }
