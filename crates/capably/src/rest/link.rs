@@ -87,7 +87,8 @@ pub(crate) fn resolve(link: &str, base: &str, origin: &str) -> Result<String> {
         Some(at) => link.split_at(at),
         None => (link, ""),
     };
-    for segment in relative.split('/') {
+    let mut segments = relative.split('/').peekable();
+    while let Some(segment) = segments.next() {
         match segment {
             "." => {}
             ".." => {
@@ -96,7 +97,14 @@ pub(crate) fn resolve(link: &str, base: &str, origin: &str) -> Result<String> {
                     folder.pop();
                 }
             }
-            name => folder.push(name),
+            name => {
+                folder.push(name);
+                continue;
+            }
+        }
+        // A folder: its path ends with a slash.
+        if segments.peek().is_none() {
+            folder.push("");
         }
     }
     Ok(format!("{}{query}", folder.join("/")))
@@ -147,6 +155,9 @@ mod tests {
             ("/x?c=1", "/x?c=1"),
             ("../other?c=a:b", "/channels/other?c=a:b"),
             ("../../../../x", "/x"),
+            ("../.", "/channels/"),
+            ("./..?c=1", "/channels/?c=1"),
+            ("../../..?c=1", "/?c=1"),
             ("https://a.example/x?c=1", "/x?c=1"),
             ("https://a.example?c=1", "/?c=1"),
         ] {
