@@ -4,7 +4,7 @@ use bytes::Bytes;
 use capably_protocol::{
     Annotation, ClientFrame, DecodeError, Format, JsonObject, Limits, Message, ObjectMessage,
     PresenceMessage, PublishResult, ServerFrame,
-    codec::{self, Damaged, Item},
+    codec::{self, Damaged, FrameBatch, Item},
 };
 use serde::de::IgnoredAny;
 
@@ -85,6 +85,18 @@ fn encode<F>(format: Format, frame: &F, codec: &Codec<F>) -> Vec<u8> {
     let mut out = Vec::new();
     (codec.encode)(format, frame, &mut out);
     out
+}
+
+/// Several frames, as comet has them. The first byte chooses the format.
+pub fn frame_batch(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let format = if choice % 2 == 0 { Format::Json } else { Format::MsgPack };
+    let Some(frames) = codec::split_frames(format, &Bytes::copy_from_slice(data)) else { return };
+    let mut batch = FrameBatch::new(format);
+    for frame in &frames {
+        batch.push_with(|out| out.extend_from_slice(frame));
+    }
+    assert_eq!(codec::split_frames(format, &batch.take()), Some(frames));
 }
 
 /// REST bodies. The first byte chooses the format and the type of the items.

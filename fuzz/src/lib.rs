@@ -9,8 +9,12 @@ mod payloads;
 mod text;
 mod websocket;
 
+// The targets of parsers that are private to these crates are there.
+pub use capably::fuzz::{comet, link, outbox_file};
+pub use capably_server::fuzz::{channel_name, event_stream, filter, query, record, token};
 pub use frames::{
-    client_frame_json, client_frame_msgpack, rest_body, server_frame_json, server_frame_msgpack,
+    client_frame_json, client_frame_msgpack, frame_batch, rest_body, server_frame_json,
+    server_frame_msgpack,
 };
 pub use objects::objects;
 pub use payloads::{payload, vcdiff};
@@ -32,4 +36,14 @@ pub const TARGETS: &[Target] = &[
     ("websocket", websocket),
     ("text", text),
     ("objects", objects),
+    ("frame_batch", frame_batch),
+    ("token", token),
+    ("channel_name", channel_name),
+    ("filter", filter),
+    ("query", query),
+    ("event_stream", event_stream),
+    ("record", record),
+    ("link", link),
+    ("comet", comet),
+    ("outbox_file", outbox_file),
 ];

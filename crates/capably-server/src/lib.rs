@@ -119,6 +119,16 @@ pub mod sim {
     pub use crate::hub::model::{Committed, Limits, Moment, Service, Size, Store, Written};
 }
 
+/// Targets of private parsers, for the crate in `fuzz/`. It is no part of the API.
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::{
+        front::fuzz::{event_stream, query},
+        hub::fuzz::{channel_name, filter, record, token},
+    };
+}
+
 /// The types of the protocol.
 pub use capably_protocol as protocol;
 pub use server::{Builder, Server, ServerError};

@@ -68,6 +68,15 @@ pub use plugin::Plugin;
 pub use realtime::{Channel, Overflow, Realtime, Subscription};
 pub use rest::Rest;
 
+/// Targets of private parsers, for the crate in `fuzz/`. It is no part of the API.
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::{
+        outbox::file::fuzz::outbox_file, rest::fuzz::link, transport::comet::fuzz::comet,
+    };
+}
+
 /// Any error.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -59,7 +59,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-mod file;
+pub(crate) mod file;
 mod handle;
 mod index;
 mod memory;

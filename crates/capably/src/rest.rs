@@ -46,6 +46,8 @@ pub mod batch;
 mod call;
 mod channel;
 mod fallback;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod http_response;
 mod link;
 pub mod mutation;

@@ -17,7 +17,7 @@ use hyper::Uri;
 
 use crate::Result;
 
-mod comet;
+pub(crate) mod comet;
 mod fallback;
 mod pages;
 mod websocket;

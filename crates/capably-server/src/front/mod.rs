@@ -18,6 +18,8 @@ mod comet;
 #[cfg(feature = "console")]
 pub(crate) mod console;
 mod credentials;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub(crate) mod http;
 mod listener;
 pub(crate) mod operating;

@@ -11,6 +11,8 @@ mod channel;
 mod channel_name;
 mod connection;
 pub(crate) mod error;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod ids;
 mod log;
 mod message;

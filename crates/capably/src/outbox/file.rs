@@ -18,6 +18,8 @@ use super::{Outbox, OutboxChange, OutboxEntry, OutboxUsage};
 use crate::{Error, Result, random};
 
 mod disk;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod log;
 mod record;
 mod scan;

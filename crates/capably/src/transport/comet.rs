@@ -29,6 +29,8 @@ use super::{Connector, DialRequest, Dialling, Packet, WebSocket, pages::Pages};
 use crate::{Error, Result, http::HttpClient};
 
 mod answer;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod service;
 
 /// The bytes of frames that collect while a request sends those before.

@@ -18,7 +18,7 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// Code 40000 for a form that is malformed, has a field twice, or has no field of a message.
-pub(super) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
+pub(in crate::front) fn message(body: &[u8]) -> Result<Message, ErrorInfo> {
     let mut fields: [(&str, Option<String>); 7] =
         ["name", "data", "id", "clientId", "connectionKey", "encoding", "extras"]
             .map(|name| (name, None));

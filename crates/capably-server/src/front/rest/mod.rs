@@ -14,7 +14,7 @@ mod batch;
 mod call;
 mod channels;
 mod chat;
-mod form;
+pub(super) mod form;
 mod messages;
 mod objects;
 pub(super) mod observation;

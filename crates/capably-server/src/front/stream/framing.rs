@@ -6,18 +6,18 @@ use serde_json::json;
 
 /// The form of a stream's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Framing {
+pub(in crate::front) struct Framing {
     /// Server-sent events, or else lines of JSON.
-    pub(super) as_events: bool,
+    pub(in crate::front) as_events: bool,
     /// Whether the data of an event is the whole message, or else its payload only.
-    pub(super) enveloped: bool,
+    pub(in crate::front) enveloped: bool,
     /// Whether keepalives are events.
-    pub(super) heartbeats: bool,
+    pub(in crate::front) heartbeats: bool,
 }
 
 /// The data of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventData<'a> {
+pub(in crate::front) enum EventData<'a> {
     /// JSON, without line breaks.
     Json(&'a str),
     Text(&'a str),
@@ -29,7 +29,7 @@ impl Framing {
     }
 
     /// Writes an event.
-    pub(super) fn write(
+    pub(in crate::front) fn write(
         self,
         out: &mut Vec<u8>,
         id: Option<&str>,

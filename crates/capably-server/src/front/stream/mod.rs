@@ -5,9 +5,9 @@
 //! event's [id](event_id) has the positions of all channels of the stream, so that a reader goes on from it at any node.
 
 mod event_id;
-mod framing;
+pub(super) mod framing;
 mod reader;
-mod request;
+pub(super) mod request;
 
 use std::sync::Arc;
 

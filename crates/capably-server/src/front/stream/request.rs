@@ -19,7 +19,7 @@ const MAX_CHANNELS: usize = 200;
 const CHANNEL_PARAMS: [&str; 4] = ["rewind", "delta", "occupancy", "appendMode"];
 
 /// A request for an event stream. It has secrets, so it has no `Debug`.
-pub(super) struct StreamRequest {
+pub(in crate::front) struct StreamRequest {
     pub(super) credentials: Credentials,
     pub(super) client_id: Option<Str>,
     pub(super) channels: Vec<StreamChannel>,
@@ -38,7 +38,11 @@ impl StreamRequest {
     ///
     /// # Errors
     /// Code 40003 for a parameter, 40010 for a channel's name, 40101 when there are no credentials, 40012 for the client id.
-    pub(super) fn read(headers: &HeaderMap, path: &str, query: &Query) -> Result<Self, ErrorInfo> {
+    pub(in crate::front) fn read(
+        headers: &HeaderMap,
+        path: &str,
+        query: &Query,
+    ) -> Result<Self, ErrorInfo> {
         // The credentials first: without them, the caller learns nothing else.
         let credentials =
             credentials::in_request(headers, query)?.ok_or_else(credentials::missing)?;

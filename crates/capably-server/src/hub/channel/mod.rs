@@ -11,7 +11,7 @@ mod commit;
 mod delta;
 pub(super) mod event;
 pub(super) mod excerpt;
-mod filter;
+pub(super) mod filter;
 mod flow;
 pub(super) mod follow;
 pub(super) mod history;

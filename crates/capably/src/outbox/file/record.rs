@@ -179,6 +179,12 @@ impl RecordWriter {
         self.record(MARK, |_| {});
     }
 
+    /// Appends a record of any kind, also of one that there is not.
+    #[cfg(feature = "fuzz")]
+    pub(super) fn raw(&mut self, kind: u8, fields: &[u8]) {
+        self.record(kind, |out| out.extend_from_slice(fields));
+    }
+
     fn record(&mut self, kind: u8, fields: impl FnOnce(&mut Vec<u8>)) {
         let start = self.out.len();
         self.out.extend_from_slice(&[0; RECORD_HEADER]);
