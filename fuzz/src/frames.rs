@@ -11,11 +11,13 @@ use serde::de::IgnoredAny;
 /// Frames of a service, in JSON.
 pub fn server_frame_json(data: &[u8]) {
     frame(Format::Json, data, &SERVER);
+    reused(Format::Json, data);
 }
 
 /// Frames of a service, in MessagePack.
 pub fn server_frame_msgpack(data: &[u8]) {
     frame(Format::MsgPack, data, &SERVER);
+    reused(Format::MsgPack, data);
 }
 
 /// Frames of a client, in JSON.
@@ -79,6 +81,25 @@ fn frame<F: std::fmt::Debug>(format: Format, data: &[u8], codec: &Codec<F>) {
             }
         }
     }
+}
+
+/// A frame that is read into an earlier one has nothing of it.
+fn reused(format: Format, data: &[u8]) {
+    let (bytes, limits) = (Bytes::copy_from_slice(data), Limits::default());
+    let Ok(frame) = codec::decode_server_frame(format, &bytes, &limits) else { return };
+    let earlier = format!(
+        r#"{{"action":{},"channel":"old","channelSerial":"old","id":"old","connectionId":"old","timestamp":1,"flags":7,
+        "messages":[{{"name":"old"}}],"presence":[{{"action":2,"clientId":"old"}}],
+        "annotations":[{{"action":0,"type":"old"}}],"state":[{{"id":"old"}}],
+        "error":{{"code":1}},"auth":{{"accessToken":"old"}},"msgSerial":1,"count":1}}"#,
+        frame.action()
+    );
+    let mut place = codec::decode_server_frame(Format::Json, &earlier.into(), &limits)
+        .unwrap_or_else(|error| panic!("{error}: {frame:?}"));
+    codec::read_server_frame(format, &bytes, &limits, &mut place)
+        .unwrap_or_else(|error| panic!("{error}: {frame:?}"));
+    let [fresh, reused] = [&frame, &place].map(|frame| encode(format, frame, &SERVER));
+    assert_eq!(fresh, reused, "{frame:?} became {place:?}");
 }
 
 fn encode<F>(format: Format, frame: &F, codec: &Codec<F>) -> Vec<u8> {
