@@ -236,6 +236,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn debug_tells_which_key_it_is_and_hides_the_secret() {
+        let key = format!("{:?}", Key::new("key-id", "s3cr3t", Capability::all()));
+        assert!(key.contains("key-id") && !key.contains("s3cr3t"), "{key}");
+    }
+
+    #[test]
     fn an_id_of_an_app_has_six_characters_of_an_alphabet() {
         for id in ["appIdX", "a_-_-9", "______", "------"] {
             assert!(is_app_id(id), "{id}");

@@ -144,6 +144,8 @@ impl Presence {
 
 #[cfg(test)]
 mod tests {
+    use capably_protocol::JsonObject;
+
     use super::*;
     use crate::hub::{
         ids::NodeId,
@@ -221,5 +223,46 @@ mod tests {
         let lengths = left.iter().map(|member| member.data.as_str().map(str::len));
         assert_eq!(lengths.collect::<Vec<_>>(), [Some(MAX_DATA / 2), None, Some(100)]);
         assert!(left.iter().all(|it| it.client_id.is_some() && it.id.is_some()));
+        // As much as there is room for, with all that belongs to the data.
+        let whole = PresenceMessage {
+            encoding: Some("encoding".into()),
+            extras: Some(JsonObject::from_iter([("key".to_owned(), "value".into())])),
+            ..member(100)
+        };
+        let rest = MAX_DATA - whole.size();
+        let named = member(0).size();
+        let [filling, left] = &leaving(vec![member(rest - named), whole.clone()])[..] else {
+            panic!("two members leave")
+        };
+        assert_eq!(filling.size(), rest);
+        assert_eq!(left, &PresenceMessage { action: None, ..whole });
+    }
+
+    #[test]
+    fn a_repeated_departure_removes_those_that_have_not_changed_since() {
+        let mut changed = member();
+        let update = PresenceMessage {
+            action: Some(PresenceAction::Update),
+            client_id: Some("ada".into()),
+            ..PresenceMessage::default()
+        };
+        let events = Events {
+            connection: CONNECTION,
+            msg_serial: 1,
+            repeated: false,
+            items: vec![update],
+            max_members: 10,
+            remain: Duration::ZERO,
+            again: None,
+        };
+        changed.apply_all(&NAME, events, Some(NodeId(1)), (Position(2), 2)).unwrap();
+        let repeated = Departure { repeated: true, ..departure(None) };
+        assert_eq!(changed.leave(&NAME, &repeated, Position(3), 3), []);
+        assert_eq!(changed.count(&NAME), 1);
+        assert_eq!(changed.leave(&NAME, &departure(None), Position(3), 3).len(), 1);
+        assert_eq!(changed.count(&NAME), 0);
+        assert_eq!(changed.channels().next(), None);
+
+        assert_eq!(member().leave(&NAME, &repeated, Position(3), 3).len(), 1);
     }
 }

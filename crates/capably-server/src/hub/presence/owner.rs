@@ -168,3 +168,125 @@ impl Presence {
         known.is_none_or(|known| known.node == owner.node || known.since < owner.since)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::log::proposal::Events;
+
+    const NAME: Str = Str::from_static("channel");
+    const OTHER: Str = Str::from_static("other");
+    const CONNECTION: Str = Str::from_static("connection");
+    const REMAIN: Duration = Duration::from_secs(7);
+
+    /// Lets clients of the connection enter, at positions from 1 on. They belong to a node if there is one.
+    fn enter(presence: &mut Presence, name: &Str, node: Option<NodeId>, clients: &[&str]) {
+        for (client, position) in clients.iter().zip(1..) {
+            let item = PresenceMessage {
+                action: Some(capably_protocol::PresenceAction::Enter),
+                client_id: Some((*client).into()),
+                data: "data".into(),
+                ..PresenceMessage::default()
+            };
+            let events = Events {
+                connection: CONNECTION,
+                msg_serial: position,
+                repeated: false,
+                items: vec![item],
+                max_members: 10,
+                remain: REMAIN,
+                again: None,
+            };
+            let at = (Position(position), 1_700_000_000_000);
+            assert_eq!(presence.apply_all(name, events, node, at).unwrap().len(), 1);
+        }
+    }
+
+    fn fixtures(name: &Str) -> Presence {
+        let member = PresenceMessage { client_id: Some("fix".into()), ..Default::default() };
+        Presence::of_fixtures(vec![(name.clone(), vec![member])], 1)
+    }
+
+    fn clients(presence: &Presence, name: &Str) -> Vec<String> {
+        let set = presence.channels.get(name).into_iter().flat_map(Set::numbered);
+        set.filter_map(|(_, member)| Some(member.client_id.as_ref()?.to_string())).collect()
+    }
+
+    #[test]
+    fn a_snapshot_has_the_members_their_order_and_their_owners() {
+        let mut presence = fixtures(&NAME);
+        assert!(presence.snapshot(&NAME, Position(1)).is_none(), "fixtures are not stored");
+        enter(&mut presence, &NAME, Some(NodeId(3)), &["ada", "bob", "cy"]);
+        presence.remove(&CONNECTION, &NAME, &"cy".into());
+        let snapshot = presence.snapshot(&NAME, Position(9)).unwrap();
+        let members = Members::decode(&snapshot).unwrap();
+        assert_eq!(members.position(), Position(9));
+        assert!(Members::decode(&snapshot.slice(..snapshot.len() - 1)).is_err());
+
+        let mut restored = fixtures(&NAME);
+        enter(&mut restored, &NAME, None, &["outdated"]);
+        restored.restore(&NAME, Some(members));
+        assert_eq!(clients(&restored, &NAME), ["fix", "ada", "bob"]);
+        let member = |presence: &Presence| presence.members_of(&CONNECTION, &NAME);
+        assert_eq!(member(&restored), member(&presence));
+        let owner = Owner { node: NodeId(3), since: Position(1) };
+        assert_eq!(restored.owner(&NAME, &CONNECTION), Some(owner));
+        assert_eq!(restored.remain(&NAME, &CONNECTION), Some(REMAIN));
+        assert_eq!(restored.channels_of(&CONNECTION), [NAME]);
+        // The number of the member that has left is not given again.
+        assert_eq!(restored.channels[&NAME].next(), presence.channels[&NAME].next());
+
+        restored.restore(&NAME, None);
+        assert_eq!(clients(&restored, &NAME), ["fix"]);
+        assert!(restored.connections.is_empty());
+    }
+
+    #[test]
+    fn a_channel_is_forgotten_with_its_members_and_no_other() {
+        let mut presence = Presence::default();
+        enter(&mut presence, &NAME, None, &["ada", "bob"]);
+        enter(&mut presence, &OTHER, None, &["ada"]);
+        presence.forget_channel(&NAME);
+        assert_eq!(Vec::from_iter(presence.channels()), [&OTHER]);
+        assert_eq!(presence.channels_of(&CONNECTION), [OTHER]);
+        // The connection is still expected back, for what it enters then.
+        presence.expect_back(&CONNECTION, Some(REMAIN));
+        presence.forget_channel(&OTHER);
+        assert_eq!(presence.channels().next(), None);
+        assert_eq!(presence.pop_departure(REMAIN), Some(CONNECTION));
+        assert!(presence.connections.contains_key(&CONNECTION));
+        presence.forget(&CONNECTION);
+        assert!(presence.connections.is_empty());
+    }
+
+    #[test]
+    fn a_replayed_departure_had_an_effect_unless_its_owner_was_no_longer_one() {
+        let owner = |node, since| Owner { node: NodeId(node), since: Position(since) };
+        let was_effective = |replayed: &[Owner], owner| {
+            let mut presence = Presence::default();
+            for owner in replayed {
+                presence.replay_owner(&CONNECTION, *owner);
+            }
+            let connection = CONNECTION;
+            let departure =
+                Departure { connection, members: vec![], repeated: false, lapsed: false, owner };
+            presence.was_effective(&departure)
+        };
+        for (replayed, departing, expected) in [
+            (&[][..], None, true),
+            (&[], Some(owner(1, 5)), true),
+            (&[owner(2, 3)], None, true),
+            (&[owner(1, 5)], Some(owner(1, 5)), true),
+            // The same node may have become the owner before the replay began.
+            (&[owner(1, 9)], Some(owner(1, 5)), true),
+            (&[owner(2, 3)], Some(owner(1, 5)), true),
+            (&[owner(2, 5)], Some(owner(1, 5)), false),
+            (&[owner(2, 7)], Some(owner(1, 5)), false),
+            (&[owner(1, 5), owner(2, 7)], Some(owner(1, 5)), false),
+            // Further events of the same node do not change since when it has been the owner.
+            (&[owner(2, 3), owner(2, 7)], Some(owner(1, 5)), true),
+        ] {
+            assert_eq!(was_effective(replayed, departing), expected, "{replayed:?} {departing:?}");
+        }
+    }
+}

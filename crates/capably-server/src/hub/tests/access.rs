@@ -307,6 +307,7 @@ fn a_jwt_grants_what_its_claims_say() {
         (header.clone(), with(json!({"exp": seconds})), (401, 40142)),
         (header.clone(), with(json!({"x-ably-capability": "x"})), (401, 40144)),
         (header.clone(), with(json!({"x-ably-clientId": 7})), (401, 40144)),
+        (header.clone(), with(json!({"x-ably-clientId": ""})), (401, 40144)),
     ] {
         let jwt = bench.jwt(&header, &claims);
         assert_eq!(bench.authenticate(&jwt, None).unwrap_err(), expected, "{header} {claims}");
@@ -360,6 +361,9 @@ fn a_foreign_jwt_may_contain_a_token() {
             assert_eq!(bench.authenticate(&carrier, None).unwrap_err(), expected, "{carrier}");
         }
     }
+    // It may hold for as long as the token.
+    let carrier = signed(&with_token(&theirs, &jwt), &json!({"exp": seconds + 10}));
+    assert!(bench.authenticate(&carrier, None).is_ok());
     let carrier = signed(&with_token(&theirs, &native), &json!({}));
     bench.advance(Duration::from_secs(10));
     assert_eq!(bench.authenticate(&carrier, None).unwrap_err(), (401, 40142));

@@ -215,6 +215,8 @@ fn a_frame_with_an_invalid_member_is_refused_entirely() {
         (ada, "a", vec![], 40000),
         (ada, "a", vec![good(), message(Update, "", &huge)], 40009),
         (ada, "a", vec![good(); 1001], 40034),
+        // So many may be in a frame, but these are too large.
+        (ada, "a", vec![good(); 1000], 40009),
     ];
     for (serial, (transport, channel, items, code)) in (0..).zip(cases) {
         bench.send(transport, vec![presence_frame(channel, serial, items)]);
@@ -224,6 +226,40 @@ fn a_frame_with_an_invalid_member_is_refused_entirely() {
     bench.send_presence(ada, 50, broken);
     assert_eq!(nack_code(bench.frames(ada)), (50, 40013));
     assert_eq!(bench.members(), [""; 0]);
+}
+
+#[test]
+fn a_member_may_be_as_large_as_a_message() {
+    let mut bench = Bench::new();
+    let (ada, _) = bench.connect_named("ada", None);
+    bench.attach(ada, "a", None);
+    let room = bench.app.settings.max_message_size - message(Enter, "ada", "").size();
+    bench.send_presence(ada, 0, message(Enter, "", &"x".repeat(room)));
+    assert_eq!(bench.received(ada).acks, 1);
+    bench.send_presence(ada, 1, message(Update, "", &"x".repeat(room + 1)));
+    assert_eq!(nack_code(bench.frames(ada)), (1, 40009));
+}
+
+#[test]
+fn the_server_sets_the_time_of_an_event_and_the_client_may_set_its_id() {
+    let mut bench = Bench::new();
+    let (ada, connected) = bench.connect_named("ada", None);
+    bench.attach(ada, "a", None);
+    let connection = connected.connection_id.expect("a connection has an id");
+    let id = Str::from(format!("{connection}:5:0"));
+    let item = PresenceMessage {
+        id: Some(id.clone()),
+        timestamp: Some(1),
+        connection_id: Some("another".into()),
+        ..message(Enter, "", "")
+    };
+    bench.send_presence(ada, 5, item);
+    let received = bench.received(ada);
+    assert_eq!(received.acks, 1);
+    let [entered] = &received.items[..] else { panic!("{received:?}") };
+    assert_eq!(entered.id, Some(id));
+    assert_eq!(entered.timestamp, Some(bench.now.wall));
+    assert_eq!(entered.connection_id, Some(connection));
 }
 
 // Spec: RTP1, RTP18b
@@ -264,6 +300,11 @@ fn an_attach_is_followed_by_a_presence_sync() {
     let attached = bench.attach(other, "empty", None);
     assert!(!attached.flags.contains(Flags::HAS_PRESENCE));
     assert_eq!(bench.received(other).pages, []);
+    // A client that asks for a sync gets one, of its own each time.
+    for serial in ["sync2:", "sync3:"] {
+        bench.send(other, vec![ClientFrame::Sync { channel: "empty".into() }]);
+        assert_eq!(bench.received(other).pages, [(serial.to_owned(), vec![])]);
+    }
 }
 
 // Spec: RTP17a
