@@ -154,20 +154,29 @@ fn a_depth_bomb_is_refused_in_every_field() {
     assert_eq!(decode(Format::MsgPack, &bomb, &limits), Err(DecodeError::TooDeep { limit: 120 }));
 }
 
-/// The second one would make the frame another than the decoder has begun to read.
+/// A reader that has seen the first one would take the frame for another. Not only deliveries are read, and not only by
+/// clients.
 #[test]
 fn a_frame_with_two_actions_is_malformed() {
-    let msgpack: [&[u8]; 2] = [
+    let limits = Limits::default();
+    let read = |format, bytes: &'static [u8]| {
+        let bytes = Bytes::from_static(bytes);
+        let from_service = codec::decode_server_frame(format, &bytes, &limits).map(drop);
+        let from_client = codec::decode_client_frame(format, &bytes, &limits).map(drop);
+        [malformed(from_service), malformed(from_client)]
+    };
+    let msgpack: [&[u8]; 4] = [
         b"\x83\xa6action\x0e\xa7channel\xa1c\xa6action\x04",
         b"\x84\xa6action\x0f\xa7channel\xa1c\xa8messages\x90\xa6action\x0f",
+        b"\x83\xa6action\x0c\xa6action\x0a\xa7channel\xa1c",
+        b"\x83\xa7channel\xa1c\xa6action\xc0\xa6action\x0a",
     ];
     for frame in msgpack {
-        let reason = malformed(decode(Format::MsgPack, frame, &Limits::default()));
-        assert_eq!(reason, "the frame has two actions");
+        assert_eq!(read(Format::MsgPack, frame), ["the frame has two actions"; 2]);
     }
-    let json = br#"{"action":14,"channel":"c","action":4}"#;
-    let reason = malformed(decode(Format::Json, json, &Limits::default()));
-    assert!(reason.contains("duplicate field `action`"), "{reason}");
+    for reason in read(Format::Json, br#"{"action":14,"channel":"c","action":4}"#) {
+        assert!(reason.contains("duplicate field `action`"), "{reason}");
+    }
 }
 
 #[test]

@@ -3,11 +3,16 @@
 
 mod typed;
 
+use std::mem;
+
 use super::salvage::Damage;
 use crate::{
     Annotation, ConnectionDetails, ErrorInfo, Message, Millis, ObjectMessage, PresenceMessage,
     PublishResult, Str,
-    codec::{Fault, msgpack::reader::Reader},
+    codec::{
+        Fault,
+        msgpack::reader::{Reader, two_actions},
+    },
     frame::Params,
     wire::{Read, ReadField, Write, Writer, json_fields, key, wire, write_field},
 };
@@ -27,7 +32,11 @@ macro_rules! fields {
 
         impl Read for FrameIn {
             fn read(&mut self, r: &mut Reader<'_>) -> Result<(), Fault> {
+                let mut has_action = false;
                 r.fields(|r, key| {
+                    if key == name::action.as_bytes() && mem::replace(&mut has_action, true) {
+                        return Err(two_actions());
+                    }
                     $(
                         if key == $name.as_bytes() {
                             return self.$field.read(r);

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::reader::{Reader, malformed};
+use super::reader::{Reader, two_actions};
 use crate::{
     Flags,
     codec::{
@@ -49,11 +49,11 @@ impl ReadFrame for Reader<'_> {
             } else if key == name::flags.as_bytes() {
                 place.flags = Flags(r.integer()?.unwrap_or_default());
             } else if key == name::action.as_bytes() {
-                // The action is known: it has led here. A second one would make it another frame.
-                r.integer::<u32>()?;
+                // The action is known: it has led here.
                 if mem::replace(&mut has_action, true) {
-                    return Err(malformed("the frame has two actions"));
+                    return Err(two_actions());
                 }
+                r.integer::<u32>()?;
             } else {
                 r.skip()?;
             }

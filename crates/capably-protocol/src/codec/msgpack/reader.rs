@@ -590,6 +590,13 @@ pub(crate) fn malformed(reason: &str) -> Fault {
     Box::new(DecodeError::Malformed { reason: reason.to_owned() })
 }
 
+/// JSON refuses every second field of a name. Here a later one replaces it, except for the action: it would make the
+/// frame another than a reader took it for that has seen the first.
+#[cold]
+pub(crate) fn two_actions() -> Fault {
+    malformed("the frame has two actions")
+}
+
 #[cold]
 fn too_deep(limit: usize) -> Fault {
     Box::new(DecodeError::TooDeep { limit })
