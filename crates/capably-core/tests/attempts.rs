@@ -8,7 +8,7 @@ use capably_core::{
     AuthFailure, ChannelId, ChannelOptions, ChannelState, Client, Config, ConnectionState, OpId,
     Outcome, TokenNeed,
 };
-use capably_protocol::{ClientFrame, Message, ServerFrame};
+use capably_protocol::{ClientFrame, ErrorInfo, Message, ServerFrame};
 
 use support::*;
 
@@ -172,6 +172,24 @@ fn network_changes_do_not_end_the_wait_for_an_authorize_call() {
     assert_eq!(bench.did().opened[0].param("accessToken"), Some("token-1"));
     bench.accept(connected("connection"));
     assert_eq!(bench.did().done, [(OpId(1), Ok(Outcome::Done))]);
+}
+
+// Spec: RTC8b
+#[test]
+fn an_attempt_waits_for_the_last_of_two_authorize_calls() {
+    let mut bench = Bench::new(with_key());
+    bench.client.connect(bench.now);
+    bench.client.authorize(OpId(1), bench.now);
+    bench.client.authorize(OpId(2), bench.now);
+    let tokens = bench.did().tokens;
+    let [(first, _), (second, _)] = tokens[..] else { panic!("{tokens:?}") };
+    let refused = || Err(AuthFailure::Refused(ErrorInfo::new(40100.into(), 401, "refused")));
+    bench.client.handle_token(first, refused(), bench.now);
+    let did = bench.did();
+    assert_eq!((did.entered(), did.done.len()), (vec![], 1), "the other may succeed");
+    bench.client.handle_token(second, refused(), bench.now);
+    let did = bench.did();
+    assert_eq!((did.entered(), did.done.len()), (vec![ConnectionState::Disconnected], 1));
 }
 
 // Spec: RTN17j

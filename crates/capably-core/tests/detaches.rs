@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use capably_core::{ChannelId, ChannelOptions, ChannelState, Event, MembersQuery, OpId, Outcome};
+use capably_core::{
+    ChannelId, ChannelOptions, ChannelState, ConnectionState, Event, MembersQuery, OpId, Outcome,
+};
 use capably_protocol::{
     ClientFrame, Message, PresenceAction, PresenceMessage, RecoveryKey, ServerFrame,
     frame::{Attached, Delivery, Nack},
@@ -253,6 +255,35 @@ fn frames_of_a_released_channel_are_not_for_the_next_one() {
         _ => None,
     });
     assert_eq!(texts.collect::<Vec<_>>(), ["late"]);
+}
+
+// Spec: RTS4a
+#[test]
+fn a_channel_that_is_released_leaves_its_name_to_one_that_was_opened_since() {
+    let mut bench = Bench::connected(with_key());
+    bench.attached(FIRST, "ch");
+    bench.client.open_channel(SECOND, "ch".into(), ChannelOptions::default());
+    bench.client.release_channel(FIRST, bench.now);
+    bench.client.attach(SECOND, OpId(5), bench.now);
+    assert_eq!(names(&bench.did().sent), ["detach", "attach"]);
+    bench.say(detached());
+    bench.say(attached("ch"));
+    assert_eq!(state(&bench, SECOND), ChannelState::Attached);
+    assert!(bench.client.channel(FIRST).is_none());
+}
+
+// Spec: RTS4a, RTN12
+#[test]
+fn a_detach_that_the_end_of_the_connection_has_made_needless_is_not_sent_on_the_next_one() {
+    let mut bench = entered();
+    bench.client.release_channel(FIRST, bench.now);
+    bench.client.close(bench.now);
+    bench.say(ServerFrame::Closed);
+    bench.did();
+    bench.client.connect(bench.now);
+    bench.accept(connected("another"));
+    let did = bench.did();
+    assert_eq!((did.entered().last(), did.sent), (Some(&ConnectionState::Connected), vec![]));
 }
 
 // Spec: RTS4a, RTL13b

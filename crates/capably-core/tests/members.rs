@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use capably_core::{ChannelId, OpId};
+use std::time::Duration;
+
+use capably_core::{ChannelId, MembersQuery, OpId};
 use capably_protocol::{
     ClientFrame, PresenceAction, PresenceMessage, ServerFrame, Str, frame::Delivery,
 };
@@ -50,6 +52,8 @@ fn entering_again(bench: &mut Bench) -> Vec<(Str, Option<Str>)> {
         ClientFrame::Presence(publish) => {
             let member = &publish.items[0];
             assert_eq!(member.action, Some(PresenceAction::Enter));
+            // The service sets both for the new connection.
+            assert_eq!((&member.connection_id, member.timestamp), (&None, None));
             (member.client_id.clone().unwrap(), member.id.clone())
         }
         other => panic!("not expected: {other:?}"),
@@ -138,4 +142,34 @@ fn a_member_of_which_a_message_is_under_way_does_not_enter_again() {
     }
     send(&mut bench, 3, PresenceAction::Update, "ada");
     assert_eq!(entering_again(&mut bench), [("bob".into(), Some("connection:1:0".into()))]);
+}
+
+// Spec: RTP11c1, RTP18a
+#[test]
+fn calls_that_wait_for_a_sync_end_when_no_further_page_of_it_arrives() {
+    let mut bench = attached_to_ch();
+    let page = || {
+        let mut page = Delivery::new("ch", Vec::new());
+        page.channel_serial = Some("sync:more".into());
+        ServerFrame::Sync(page)
+    };
+    let ask = |bench: &mut Bench, op| {
+        bench.client.members(CHANNEL, MembersQuery::default(), OpId(op), bench.now);
+        assert_eq!(bench.did().done, [], "{op} waits");
+    };
+    bench.say(page());
+    bench.advance(Duration::from_secs(5));
+    ask(&mut bench, 1);
+    bench.advance(Duration::from_secs(9));
+    // A further call does not put the end off. A further page does.
+    ask(&mut bench, 2);
+    bench.say(page());
+    bench.advance(Duration::from_secs(9));
+    ask(&mut bench, 3);
+    bench.advance(Duration::from_millis(999));
+    assert_eq!(bench.did().done, []);
+    bench.advance(Duration::from_millis(1));
+    let done: Vec<_> =
+        bench.did().done.into_iter().map(|(op, result)| (op, result.is_err())).collect();
+    assert_eq!(done, [(OpId(1), true), (OpId(2), true), (OpId(3), true)]);
 }
