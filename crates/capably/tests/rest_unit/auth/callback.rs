@@ -32,6 +32,15 @@ async fn a_callback_gives_the_token_for_a_request() {
     assert_eq!(http.request().header("Authorization"), Some("Bearer token-1"));
 }
 
+/// There is a limit of calls at a time, and none of calls one after the other.
+#[tokio::test]
+async fn a_callback_is_called_for_each_of_many_tokens() {
+    let rest = accepting().rest_with(returning("token"));
+    for _ in 0..300 {
+        assert_eq!(rest.auth().request_token().await.unwrap().token, "token");
+    }
+}
+
 // UTS: rest/unit/RSA8d/callback-returns-jwt-1
 // Spec: RSA8g
 #[tokio::test]
