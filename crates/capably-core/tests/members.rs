@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use capably_core::{ChannelId, MembersQuery, OpId};
+use capably_core::{ChannelId, ChannelOptions, MembersQuery, OpId};
 use capably_protocol::{
-    ClientFrame, PresenceAction, PresenceMessage, ServerFrame, Str, frame::Delivery,
+    ClientFrame, Flags, PresenceAction, PresenceMessage, ServerFrame, Str,
+    frame::{Attached, Delivery},
 };
 
 use support::*;
@@ -175,4 +176,24 @@ fn calls_that_wait_for_a_sync_end_when_no_further_page_of_it_arrives() {
     let done: Vec<_> =
         bench.did().done.into_iter().map(|(op, result)| (op, result.is_err())).collect();
     assert_eq!(done, [(OpId(1), true), (OpId(2), true), (OpId(3), true)]);
+}
+
+// Spec: RTP13
+#[test]
+fn the_members_are_known_once_the_sync_behind_the_attach_is_complete() {
+    let mut bench = Bench::connected(with_key());
+    bench.client.open_channel(CHANNEL, "ch".into(), ChannelOptions::default());
+    let are_known = |bench: &Bench| bench.client.channel(CHANNEL).unwrap().presence_synced();
+    assert!(!are_known(&bench));
+    bench.client.attach(CHANNEL, OpId(1), bench.now);
+    let attached =
+        Attached { channel: "ch".into(), flags: Flags::HAS_PRESENCE, ..Attached::default() };
+    bench.say(ServerFrame::Attached(Box::new(attached)));
+    for (serial, expected) in [("sync:more", false), ("sync:", true)] {
+        assert!(!are_known(&bench));
+        let mut page = Delivery::new("ch", Vec::new());
+        page.channel_serial = Some(serial.into());
+        bench.say(ServerFrame::Sync(page));
+        assert_eq!(are_known(&bench), expected, "{serial}");
+    }
 }
