@@ -191,6 +191,27 @@ fn a_publish_ends() {
     assert_eq!(bench.did().published(), []);
 }
 
+/// The time counts from the publish, however long the client had none before, and whether or not an earlier one was
+/// acknowledged.
+// Spec: RTN7e, RTN19a
+#[test]
+fn a_publish_of_a_client_that_was_quiet_has_as_long_as_any_other() {
+    let mut bench = with_channel();
+    for (op, serial) in [(1, 0), (2, 1)] {
+        for _ in 0..60 {
+            bench.advance(seconds(10));
+            bench.say(ServerFrame::Heartbeat { id: None });
+        }
+        bench.publish(CHANNEL, "a", OpId(op));
+        for _ in 0..12 {
+            flap(&mut bench);
+        }
+        assert_eq!(bench.did().done, []);
+        bench.say(ack(serial));
+        assert_eq!(bench.did().done, [(OpId(op), Ok(Outcome::Published(Default::default())))]);
+    }
+}
+
 // Spec: RTN7e, RTL6c2
 #[test]
 fn a_publish_that_was_queued_ends() {
