@@ -369,6 +369,31 @@ fn a_sync_that_breaks_off_ends_the_calls_that_wait_for_it() {
     assert!(!matches!(bench.next_timer(), Some(Timer::ObjectsSync(_))));
 }
 
+/// A page puts off the end of what waits for the sync, whether that is a call or an operation.
+#[test]
+fn a_sync_that_breaks_off_ends_what_waits_for_it_alone() {
+    for calls in [true, false] {
+        let mut bench = synced();
+        bench.say(has_objects(&BOTH));
+        let expected = if calls {
+            bench.client.await_objects(CHANNEL, OpId(1), bench.now);
+            50003
+        } else {
+            publish(&mut bench, 1, 10.0);
+            bench.say(accepted(0, "09"));
+            92008
+        };
+        for _ in 0..2 {
+            bench.advance(9 * SECOND);
+            bench.say(states("t:more"));
+        }
+        bench.advance(9 * SECOND);
+        assert!(bench.did().done.is_empty());
+        bench.advance(SECOND);
+        assert_eq!(bench.did().done, [(OpId(1), Err(expected))]);
+    }
+}
+
 #[test]
 fn a_sync_that_never_begins_ends_the_calls_that_wait_for_it() {
     let mut bench = syncing();
