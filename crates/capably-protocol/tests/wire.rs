@@ -674,6 +674,14 @@ fn peeking_reads_only_action_and_serial() {
     let msgpack =
         b"\x83\xa8messages\x91\x82\xa6action\x01\xa9msgSerial\x02\xa6action\x0f\xa9msgSerial\xcd\x01\x2c";
     assert_eq!(codec::peek(Format::MsgPack, msgpack), both);
+    // A delivery has no serial, so it may have any value of that name.
+    for value in [&b"\xfb"[..], b"\xa1x", b"\x91\x07", b"\xc0"] {
+        let frame = [b"\x83\xa6action\x0f\xa9msgSerial", value, b"\xa7channel\xa1c"].concat();
+        let peek = Some(Peek { action: 15, msg_serial: None });
+        assert_eq!(codec::peek(Format::MsgPack, &frame), peek, "{value:x?}");
+        let frame = codec::decode_server_frame(Format::MsgPack, &frame.into(), &Limits::default());
+        assert_eq!(frame.unwrap().action(), 15, "{value:x?}");
+    }
     for format in [Format::Json, Format::MsgPack] {
         for bytes in [&b""[..], b"{}", b"\x80", b"null", b"\xc0", b"[1]", b"\x91\x01"] {
             assert_eq!(codec::peek(format, bytes), None, "{bytes:x?}");

@@ -7,13 +7,20 @@ use super::reader::Reader;
 
 pub(super) fn peek(bytes: &[u8]) -> Option<Peek> {
     let empty = Bytes::new();
-    let mut reader = Reader::new(&empty, bytes, &Limits::default());
+    let limits = Limits::default();
+    let mut reader = Reader::new(&empty, bytes, &limits);
     let (mut action, mut msg_serial) = (None, None);
     reader
         .fields(|r, key| {
             match key {
                 b"action" => action = r.integer()?,
-                b"msgSerial" => msg_serial = r.integer()?,
+                b"msgSerial" => {
+                    let from = r.rest();
+                    r.skip()?;
+                    // A delivery has no serial, so its decoder does not mind a value that is none.
+                    let serial = Reader::new(&empty, from, &limits).integer();
+                    msg_serial = serial.unwrap_or_default();
+                }
                 _ => r.skip()?,
             }
             Ok(())
