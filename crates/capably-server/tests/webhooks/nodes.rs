@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use capably_server::engine::{Bucket, Engine, Mesh};
@@ -145,6 +146,16 @@ fn batches(hook: &Hook) -> Rule {
     Rule::new(Source::Message, hook.endpoint.url()).id("rule").request_mode(RequestMode::Batch)
 }
 
+/// Waits for the next millisecond. A rule also reports what was published in the millisecond in which it was created: which of
+/// the two came first cannot be told.
+async fn next_millisecond() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let start = now();
+    while now() == start {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn every_channel(numbers: std::ops::Range<u32>) -> BTreeMap<String, Vec<u32>> {
     channels().map(|name| (name, numbers.clone().collect())).collect()
 }
@@ -245,6 +256,7 @@ async fn a_rule_reports_what_is_published_after_it_at_any_node_and_nothing_befor
         let other = Endpoint::new().await;
         let nodes = Nodes::start(2, [messages(&other).id("other")]).await;
         nodes.publish(0..3).await;
+        next_millisecond().await;
         let rule = json!({
             "ruleType": "http", "requestMode": "batch", "source": {"type": "channel.message"},
             "target": {"url": hook.endpoint.url(), "format": "json"},
