@@ -155,25 +155,30 @@ mod tests {
     const NAME: Str = Str::from_static("channel");
     const CONNECTION: Str = Str::from_static("connection");
 
-    /// A member of the first node.
-    fn member() -> Presence {
-        let mut presence = Presence::default();
+    /// Applies an event of the client `ada`, whose members belong to the first node.
+    fn apply(presence: &mut Presence, msg_serial: u64, action: PresenceAction, at: Position) {
         let item = PresenceMessage {
-            action: Some(PresenceAction::Enter),
+            action: Some(action),
             client_id: Some("ada".into()),
             ..PresenceMessage::default()
         };
         let events = Events {
             connection: CONNECTION,
-            msg_serial: 0,
+            msg_serial,
             repeated: false,
             items: vec![item],
             max_members: 10,
             remain: Duration::ZERO,
             again: None,
         };
-        let entered = presence.apply_all(&NAME, events, Some(NodeId(1)), (Position(1), 1));
-        assert_eq!(entered.unwrap().len(), 1);
+        let applied = presence.apply_all(&NAME, events, Some(NodeId(1)), (at, 1));
+        assert_eq!(applied.unwrap().len(), 1);
+    }
+
+    /// A member of the first node.
+    fn member() -> Presence {
+        let mut presence = Presence::default();
+        apply(&mut presence, 0, PresenceAction::Enter, Position(1));
         presence
     }
 
@@ -241,21 +246,7 @@ mod tests {
     #[test]
     fn a_repeated_departure_removes_those_that_have_not_changed_since() {
         let mut changed = member();
-        let update = PresenceMessage {
-            action: Some(PresenceAction::Update),
-            client_id: Some("ada".into()),
-            ..PresenceMessage::default()
-        };
-        let events = Events {
-            connection: CONNECTION,
-            msg_serial: 1,
-            repeated: false,
-            items: vec![update],
-            max_members: 10,
-            remain: Duration::ZERO,
-            again: None,
-        };
-        changed.apply_all(&NAME, events, Some(NodeId(1)), (Position(2), 2)).unwrap();
+        apply(&mut changed, 1, PresenceAction::Update, Position(2));
         let repeated = Departure { repeated: true, ..departure(None) };
         assert_eq!(changed.leave(&NAME, &repeated, Position(3), 3), []);
         assert_eq!(changed.count(&NAME), 1);

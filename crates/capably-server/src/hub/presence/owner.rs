@@ -171,6 +171,8 @@ impl Presence {
 
 #[cfg(test)]
 mod tests {
+    use capably_protocol::PresenceAction;
+
     use super::*;
     use crate::hub::log::proposal::Events;
 
@@ -183,7 +185,7 @@ mod tests {
     fn enter(presence: &mut Presence, name: &Str, node: Option<NodeId>, clients: &[&str]) {
         for (client, position) in clients.iter().zip(1..) {
             let item = PresenceMessage {
-                action: Some(capably_protocol::PresenceAction::Enter),
+                action: Some(PresenceAction::Enter),
                 client_id: Some((*client).into()),
                 data: "data".into(),
                 ..PresenceMessage::default()
